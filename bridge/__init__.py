@@ -1,0 +1,1 @@
+"""Whatever holds a browser's connection: the WebSocket server and the HTTP gateway."""

@@ -1,0 +1,1 @@
+"""What all chatbus processes share: names, events, publishing, consuming, the room log."""

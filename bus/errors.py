@@ -1,0 +1,63 @@
+"""The errors of the bus: one root, and below it what may be tried again and what may not."""
+
+from __future__ import annotations
+
+
+class BusError(Exception):
+    """Root of everything that ``bus`` raises on purpose."""
+
+
+class RetryableError(BusError):
+    """The same call may succeed later: the other side is away, stalled or full."""
+
+
+class PermanentError(BusError):
+    """The same call will fail again: the input or the set-up is wrong."""
+
+
+class BrokerUnavailable(RetryableError):
+    """The broker cannot be reached, or the connection to it was lost."""
+
+
+class PublishTimeout(RetryableError):
+    """The deadline passed before the broker confirmed; the message may or may not be there.
+
+    Publish again with the same message id: every sink ignores an id that it has seen.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        super().__init__(f"the broker did not confirm within {seconds:g} s")
+
+
+class PublishRefused(RetryableError):
+    """The broker answered, and said no: a full queue (nack) or no queue at all (returned)."""
+
+
+class SinkUnavailable(RetryableError):
+    """The store behind a consumer cannot take anything now."""
+
+
+class InvalidEvent(PermanentError):
+    """Bytes that are no event of ours; ``str()`` of it says where and what is accepted."""
+
+
+class InvalidMessageBody(PermanentError):
+    """A chat message's text that is refused; ``code`` is stable, for programs."""
+
+    def __init__(self, code: str, message: str) -> None:
+        self.code = code
+        super().__init__(message)
+
+
+class InvalidTicket(PermanentError):
+    """A socket ticket that is malformed, expired or not signed by a key of ours."""
+
+
+class SettingError(PermanentError):
+    """A setting from the environment that cannot be used."""
+
+    def __init__(self, name: str, problem: str) -> None:
+        self.name = name
+        self.problem = problem
+        super().__init__(f"{name}: {problem}")

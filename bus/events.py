@@ -1,0 +1,223 @@
+"""The event envelope and its types, decoded strictly at every door.
+
+An event travels as JSON, UTF-8, at most 64 KiB::
+
+    {"v":1,"id":"<uuid7>","type":"message.posted","room_id":"<uuid>",
+     "actor":{"id":1,"name":"alice"},"at":"2026-11-21T17:00:00.123Z","data":{"body":"hi"}}
+
+``id`` is a UUIDv7 (RFC 9562) whose time is ``at``, so the order of ids is the order of time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from datetime import UTC, datetime
+from typing import Annotated, Literal
+
+import msgspec
+import uuid_utils
+from msgspec import Meta, Struct
+
+from bus import topology
+from bus.errors import InvalidEvent, InvalidMessageBody
+from bus.message import Message
+
+MAX_EVENT_BYTES = 64 * 1024
+MAX_BODY_CHARACTERS = 4_000
+
+Timestamp = Annotated[str, Meta(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$")]
+Name = Annotated[str, Meta(min_length=1, max_length=200)]
+Body = Annotated[str, Meta(min_length=1, max_length=MAX_BODY_CHARACTERS)]
+Role = Literal["owner", "admin", "member"]
+
+
+class Part(Struct, frozen=True, forbid_unknown_fields=True):
+    """Base of everything in an envelope: immutable, and no field but the declared ones."""
+
+
+class Person(Part, frozen=True):
+    """A user as events name them: the id in MySQL and the display name at that time."""
+
+    id: int
+    name: Name
+
+
+class PostedData(Part, frozen=True):
+    body: Body
+
+
+class EditedData(Part, frozen=True):
+    message_id: uuid.UUID
+    body: Body
+
+
+class DeletedData(Part, frozen=True):
+    message_id: uuid.UUID
+
+
+class AddedData(Part, frozen=True):
+    user: Person
+    role: Role
+
+
+class RemovedData(Part, frozen=True):
+    user: Person
+
+
+class RoomNameData(Part, frozen=True):
+    name: Name
+
+
+class EmptyData(Part, frozen=True):
+    pass
+
+
+class Envelope(Part, frozen=True, kw_only=True, tag_field="type"):
+    """The fields that every event has. Build events with ``Type.now`` or ``Type.imported``."""
+
+    v: Literal[1] = 1
+    id: uuid.UUID
+    room_id: uuid.UUID
+    actor: Person
+    at: Timestamp
+
+    @property
+    def type(self) -> str:
+        tag = self.__struct_config__.tag
+        assert isinstance(tag, str)
+        return tag
+
+    @property
+    def time(self) -> datetime:
+        return datetime.fromisoformat(self.at)
+
+
+class MessagePosted(Envelope, frozen=True, kw_only=True, tag="message.posted"):
+    data: PostedData
+
+
+class MessageEdited(Envelope, frozen=True, kw_only=True, tag="message.edited"):
+    data: EditedData
+
+
+class MessageDeleted(Envelope, frozen=True, kw_only=True, tag="message.deleted"):
+    data: DeletedData
+
+
+class MemberAdded(Envelope, frozen=True, kw_only=True, tag="member.added"):
+    data: AddedData
+
+
+class MemberRemoved(Envelope, frozen=True, kw_only=True, tag="member.removed"):
+    data: RemovedData
+
+
+class RoomCreated(Envelope, frozen=True, kw_only=True, tag="room.created"):
+    data: RoomNameData
+
+
+class RoomRenamed(Envelope, frozen=True, kw_only=True, tag="room.renamed"):
+    data: RoomNameData
+
+
+class RoomArchived(Envelope, frozen=True, kw_only=True, tag="room.archived"):
+    data: EmptyData
+
+
+Event = (
+    MessagePosted
+    | MessageEdited
+    | MessageDeleted
+    | MemberAdded
+    | MemberRemoved
+    | RoomCreated
+    | RoomRenamed
+    | RoomArchived
+)
+MessageEvent = MessagePosted | MessageEdited | MessageDeleted
+
+_decoder = msgspec.json.Decoder(Event)
+_encoder = msgspec.json.Encoder()
+
+
+def new_id() -> uuid.UUID:
+    """A UUIDv7 of this moment; ids of one process grow strictly."""
+    return uuid.UUID(int=uuid_utils.uuid7().int)
+
+
+def derived_id(at: datetime, position: int, *parts: str) -> uuid.UUID:
+    """The UUIDv7 of the time ``at`` that is the same for the same ``position`` and ``parts``.
+
+    ``position`` (0 to 4095) orders ids of one millisecond. It lets an import be repeated: the
+    same line of the same file always becomes the same event.
+    """
+    digest = hashlib.blake2b("\0".join(parts).encode(), digest_size=8).digest()
+    milliseconds = round(at.timestamp() * 1000)
+    number = milliseconds << 80 | 0x7 << 76 | (position & 0xFFF) << 64 | 0b10 << 62
+    return uuid.UUID(int=number | int.from_bytes(digest) >> 2)
+
+
+def time_of(event_id: uuid.UUID) -> datetime:
+    """When a UUIDv7 was made, to the millisecond."""
+    return datetime.fromtimestamp((event_id.int >> 80) / 1000, UTC)
+
+
+def timestamp(event_id: uuid.UUID) -> str:
+    """The envelope's ``at`` of an event with this id."""
+    return time_of(event_id).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def encode(event: Event) -> bytes:
+    """The event as it travels. Raises InvalidEvent above 64 KiB."""
+    body = _encoder.encode(event)
+    if len(body) > MAX_EVENT_BYTES:
+        raise InvalidEvent(f"event of {len(body)} bytes; accepted are {MAX_EVENT_BYTES}")
+    return body
+
+
+def decode(body: bytes) -> Event:
+    """The typed event in ``body``. Raises InvalidEvent, which says what was wrong and where."""
+    if len(body) > MAX_EVENT_BYTES:
+        raise InvalidEvent(f"event of {len(body)} bytes; accepted are {MAX_EVENT_BYTES}")
+    try:
+        event = _decoder.decode(body)
+        event.time  # noqa: B018 - the pattern lets a 31st of February through
+    except (msgspec.DecodeError, UnicodeDecodeError, ValueError) as error:
+        raise InvalidEvent(str(error)) from error
+    return event
+
+
+def to_message(event: Event) -> Message:
+    """The event as a message for the exchange ``chat.events``."""
+    return Message(
+        exchange=topology.EVENTS.name,
+        routing_key=f"room.{event.room_id}.{event.type}",
+        body=encode(event),
+        message_id=str(event.id),
+        type=event.type,
+        timestamp=int(event.time.timestamp()),
+        headers={"room_id": str(event.room_id)},
+    )
+
+
+def check_message_body(body: object) -> str:
+    """``body`` if it may be posted; else InvalidMessageBody.
+
+    Accepted is text of 1 to 4,000 characters that is not blank, without NUL and lone surrogates
+    (these cannot be stored, or not be written as UTF-8).
+    """
+    if not isinstance(body, str):
+        raise InvalidMessageBody("invalid_body", "“body” must be text.")
+    if not body.strip():
+        raise InvalidMessageBody("empty_body", "The message is empty.")
+    if len(body) > MAX_BODY_CHARACTERS:
+        raise InvalidMessageBody(
+            "body_too_long",
+            f"The message has {len(body)} characters; at most {MAX_BODY_CHARACTERS} are accepted.",
+        )
+    if "\0" in body or any("\ud800" <= character <= "\udfff" for character in body):
+        raise InvalidMessageBody(
+            "invalid_characters", "The message has a NUL or half a surrogate pair in it."
+        )
+    return body

@@ -1,0 +1,51 @@
+"""Where a consumer's deliveries come from: one small interface, one adapter per kind of broker."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from bus.broker import declare, is_amqp
+from bus.message import Delivery
+from bus.topology import Queue
+
+
+class Source(Protocol):
+    """One consumer's subscription to one queue. Use it from one thread.
+
+    Every method raises BrokerUnavailable when the connection is lost; what was not settled then
+    comes again, marked ``redelivered``. After that error the source is of no more use.
+    """
+
+    def receive(self, limit: int, wait: float) -> list[Delivery]:
+        """What has arrived, at most ``limit``; waits up to ``wait`` seconds for the first."""
+        ...
+
+    def ack(self, deliveries: Sequence[Delivery]) -> None:
+        """Settles ``deliveries``: they never come again."""
+        ...
+
+    def idle(self, seconds: float) -> None:
+        """Keeps the connection alive for ``seconds`` without handing anything out."""
+        ...
+
+    def close(self) -> None:
+        """Ends the subscription; what is not settled goes back to the queue."""
+        ...
+
+
+def open_source(url: str, queue: Queue, *, prefetch: int, instance: str = "1") -> Source:
+    """Declares ``queue`` and subscribes to it.
+
+    At most ``prefetch`` deliveries are unsettled at a time. ``instance`` tells apart the
+    consumers of one queue on Redis, where each finds its own unsettled deliveries by it.
+    Raises BrokerUnavailable.
+    """
+    declare(url, [queue])
+    if is_amqp(url):
+        from bus.amqp_source import AmqpSource
+
+        return AmqpSource(url, queue, prefetch)
+    from bus.redis_source import RedisSource
+
+    return RedisSource(url, queue, prefetch, instance)

@@ -1,0 +1,111 @@
+"""Exchanges, queues and bindings, declared once as data: the only place with their names.
+
+The number of queues is fixed: there is never one per room or per user.
+Sources: RabbitMQ's pages on quorum queues, streams, alternate exchanges and at-least-once
+dead-lettering (https://www.rabbitmq.com/docs/quorum-queues#dead-lettering).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+DAY = 86_400
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    name: str
+    type: str
+    alternate: str | None = None
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        return {"alternate-exchange": self.alternate} if self.alternate else {}
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    exchange: Exchange
+    routing_key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """A queue, the bindings that fill it, and its dead-letter queue where it has one."""
+
+    name: str
+    bindings: tuple[Binding, ...] = ()
+    arguments: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    dead_letters: Queue | None = None
+
+
+EVENTS = Exchange("chat.events", "topic", alternate="chat.unroutable")
+# No queue is bound to it by default: an event without a queue goes back to its publisher, which
+# must hear of it. Bind a queue here to look at such events.
+UNROUTABLE = Exchange("chat.unroutable", "fanout")
+DEAD = Exchange("chat.dead", "direct")
+EXCHANGES = (UNROUTABLE, EVENTS, DEAD)
+
+
+def _event_queue(name: str, routing_key: str, *, single_active_consumer: bool = False) -> Queue:
+    """A quorum queue that refuses new messages rather than lose old ones, with dead letters.
+
+    At-least-once dead-lettering works only with ``reject-publish``; with ``drop-head`` it is
+    silently at-most-once. The delivery limit matters only for a crash loop.
+    """
+    arguments: dict[str, Any] = {
+        "x-queue-type": "quorum",
+        "x-delivery-limit": 1_000,
+        "x-max-length": 20_000_000,
+        "x-overflow": "reject-publish",
+        "x-dead-letter-exchange": DEAD.name,
+        "x-dead-letter-routing-key": name,
+        "x-dead-letter-strategy": "at-least-once",
+    }
+    if single_active_consumer:
+        arguments["x-single-active-consumer"] = True
+    dead = Queue(
+        f"{name}.dead", (Binding(DEAD, name),), MappingProxyType({"x-queue-type": "quorum"})
+    )
+    return Queue(name, (Binding(EVENTS, routing_key),), MappingProxyType(arguments), dead)
+
+
+MONGO_WRITER = _event_queue("chat.mongo_writer", "room.*.message.*")
+# Its order is the room's order, and a removal must not be overtaken: one active consumer.
+REDIS_PUBLISHER = _event_queue("chat.redis_publisher", "room.#", single_active_consumer=True)
+EVENT_QUEUES = (MONGO_WRITER, REDIS_PUBLISHER)
+
+ARCHIVE = Queue(
+    "chat.archive",
+    (Binding(EVENTS, "#"),),
+    MappingProxyType(
+        {
+            "x-queue-type": "stream",
+            "x-max-age": "90D",
+            "x-max-length-bytes": 20_000_000_000,
+            "x-stream-max-segment-size-bytes": 100_000_000,
+        }
+    ),
+)
+
+MAX_PRIORITY = 9
+# Classic, because held requests have priorities and quorum queues before 4.0 do not.
+WEB_REQUESTS = Queue("web.requests", arguments=MappingProxyType({"x-max-priority": MAX_PRIORITY}))
+
+
+def reply_queue(gateway: str) -> Queue:
+    """The queue for the answers to one gateway; it outlives a lost connection by a minute."""
+    return Queue(f"web.replies.{gateway}", arguments=MappingProxyType({"x-expires": 60_000}))
+
+
+QUEUES = (*EVENT_QUEUES, ARCHIVE, WEB_REQUESTS)
+
+
+def exchanges_of(queues: Iterable[Queue]) -> tuple[Exchange, ...]:
+    """The exchanges that ``queues`` are bound to, with the alternates these name."""
+    bound = {binding.exchange.name for queue in queues for binding in queue.bindings}
+    alternates = {exchange.alternate for exchange in EXCHANGES if exchange.name in bound}
+    return tuple(e for e in EXCHANGES if e.name in bound or e.name in alternates)

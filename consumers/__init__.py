@@ -1,0 +1,1 @@
+"""One module per queue, named after it; starting one imports no other."""

@@ -1,0 +1,160 @@
+"""Queue ``chat.mongo_writer`` → MongoDB ``chat.messages``, the history.
+
+A document holds the state of one message after the latest of its events. Every event carries
+all that can change (body, edited_at, deleted_at), and an older event never overwrites a newer
+one, so any order and any repetition give the same document.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from pymongo import DESCENDING, MongoClient, UpdateOne, WriteConcern
+from pymongo.collection import Collection
+from pymongo.errors import BulkWriteError, PyMongoError
+
+from bus import topology
+from bus.errors import PermanentError, SinkUnavailable
+from bus.events import Event, MessageDeleted, MessageEdited, MessageEvent, MessagePosted
+from bus.settings import Environment
+from consumers import process
+
+DUPLICATE_KEY = 11_000
+TIMEOUT_MS = 10_000
+Document = dict[str, Any]
+
+
+def open_messages(url: str) -> Collection[Document]:
+    """The collection ``messages`` of the database in ``url`` (``chat`` if it names none)."""
+    client: MongoClient[Document] = MongoClient(
+        url,
+        serverSelectionTimeoutMS=TIMEOUT_MS,
+        socketTimeoutMS=2 * TIMEOUT_MS,
+        tz_aware=True,
+    )
+    database = client.get_default_database("chat")
+    return database.get_collection(
+        "messages", write_concern=WriteConcern("majority", wtimeout=TIMEOUT_MS)
+    )
+
+
+class MongoWriter:
+    """The sink: acknowledged by a majority of the replica set, or not at all."""
+
+    def __init__(self, messages: Collection[Document]) -> None:
+        self._messages = messages
+        self._indexed = False
+
+    def store(self, batch: Sequence[Event]) -> None:
+        posted = [event for event in batch if isinstance(event, MessagePosted)]
+        changes = [event for event in batch if isinstance(event, MessageEdited | MessageDeleted)]
+        try:
+            self._ensure_index()
+            self._insert(posted)
+            self._write([_change(event) for event in changes])
+        except PyMongoError as error:
+            raise SinkUnavailable(f"MongoDB: {error}") from error
+
+    def _ensure_index(self) -> None:
+        """Before the first write of a process: history pages walk this index.
+
+        ``id`` repeats ``_id``, because the embedded server neither ranges over ``_id`` by index
+        nor survives one that has it in a compound key.
+        """
+        if not self._indexed:
+            self._messages.create_index([("room_id", DESCENDING), ("id", DESCENDING)])
+            self._indexed = True
+
+    def _insert(self, posted: list[MessagePosted]) -> None:
+        """Inserts what is new, and completes what an earlier edit or deletion left."""
+        if not posted:
+            return
+        try:
+            self._messages.insert_many([_document(event) for event in posted], ordered=False)
+        except BulkWriteError as error:
+            known = [posted[index] for index in _duplicates(error)]
+            self._write([_completion(event) for event in known])
+
+    def _write(self, updates: list[UpdateOne]) -> None:
+        if not updates:
+            return
+        try:
+            self._messages.bulk_write(updates, ordered=False)
+        except BulkWriteError as error:
+            _duplicates(error)
+
+
+def _duplicates(error: BulkWriteError) -> list[int]:
+    """Positions of the writes that failed because the document, or a newer state, is there.
+
+    Under majority write concern only code 11000 is safe to pass over.
+    """
+    failures = error.details["writeErrors"]
+    if error.details["writeConcernErrors"]:
+        raise SinkUnavailable(f"MongoDB: {error.details['writeConcernErrors']}") from error
+    if any(failure["code"] != DUPLICATE_KEY for failure in failures):
+        raise PermanentError(f"MongoDB refused: {failures[0]['errmsg']}") from error
+    return [failure["index"] for failure in failures]
+
+
+def _document(event: MessagePosted) -> Document:
+    message_id = str(event.id)
+    return {
+        "_id": message_id,
+        "id": message_id,
+        **_origin(event),
+        **_state(event),
+        "stored_at": datetime.now(UTC),
+    }
+
+
+def _origin(event: MessagePosted) -> Document:
+    """What only the posting knows."""
+    user = {"id": event.actor.id, "name": event.actor.name}
+    return {"room_id": str(event.room_id), "user": user, "at": event.time}
+
+
+def _state(event: MessageEvent) -> Document:
+    """All that a later event can change, as ``event`` leaves it."""
+    body = "" if isinstance(event, MessageDeleted) else event.data.body
+    return {
+        "body": body,
+        "edited_at": event.time if isinstance(event, MessageEdited) else None,
+        "deleted_at": event.time if isinstance(event, MessageDeleted) else None,
+        "last_event_id": str(event.id),
+    }
+
+
+def _completion(event: MessagePosted) -> UpdateOne:
+    return UpdateOne({"_id": str(event.id), "user": {"$exists": False}}, {"$set": _origin(event)})
+
+
+def _change(event: MessageEdited | MessageDeleted) -> UpdateOne:
+    """Applies ``event`` unless the document knows a newer one.
+
+    When it does, the filter finds nothing, the upsert tries to insert and meets 11000.
+    """
+    message_id = str(event.data.message_id)
+    return UpdateOne(
+        {"_id": message_id, "last_event_id": {"$lt": str(event.id)}},
+        {
+            "$set": _state(event),
+            "$setOnInsert": {
+                "id": message_id,
+                "room_id": str(event.room_id),
+                "stored_at": datetime.now(UTC),
+            },
+        },
+        upsert=True,
+    )
+
+
+def main(environment: Environment) -> None:
+    settings = process.ConsumerSettings.from_environment(environment)
+    messages = open_messages(environment.mongo_url())
+    try:
+        process.run(settings, topology.MONGO_WRITER, MongoWriter(messages))
+    finally:
+        messages.database.client.close()

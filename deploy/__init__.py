@@ -1,0 +1,1 @@
+"""The `chatbus` command, the local stack, and what deploys chatbus elsewhere."""
