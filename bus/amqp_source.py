@@ -2,50 +2,20 @@
 
 from __future__ import annotations
 
-import random
 from collections import deque
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import pika
 from pika.adapters.blocking_connection import BlockingChannel
 from pika.exceptions import AMQPError
 
-from bus.errors import BrokerUnavailable
+from bus.amqp import broker_errors, parameters
 from bus.message import NO_HEADERS, Delivery
 from bus.topology import Queue
 
 HEARTBEAT = 30
-
-
-def connect(url: str) -> pika.BlockingConnection:
-    """A connection to one of the hosts in ``url``, tried in random order.
-
-    Raises BrokerUnavailable.
-    """
-    hosts = url.split(";")
-    random.shuffle(hosts)
-    with broker_errors():
-        return pika.BlockingConnection([_parameters(host) for host in hosts])
-
-
-def _parameters(url: str) -> pika.URLParameters:
-    parameters = pika.URLParameters(url)
-    parameters.heartbeat = HEARTBEAT
-    parameters.blocked_connection_timeout = HEARTBEAT
-    parameters.socket_timeout = 5
-    parameters.stack_timeout = 5
-    return parameters
-
-
-@contextmanager
-def broker_errors() -> Iterator[None]:
-    """Turns pika's errors into ours."""
-    try:
-        yield
-    except (AMQPError, OSError) as error:
-        raise BrokerUnavailable(f"RabbitMQ: {error!r}") from error
 
 
 class AmqpSource:
@@ -53,12 +23,12 @@ class AmqpSource:
 
     def __init__(self, url: str, queue: Queue, prefetch: int) -> None:
         self._arrived: deque[Delivery] = deque()
-        self._connection = connect(url)
         with broker_errors():
+            self._connection = pika.BlockingConnection(parameters(url, heartbeat=HEARTBEAT))
             self._channel = self._connection.channel()
             self._channel.basic_qos(prefetch_count=prefetch)
             self._channel.add_on_cancel_callback(self._on_cancel)
-            self._channel.basic_consume(queue.name, self._on_delivery)
+            self._subscription = self._channel.basic_consume(queue.name, self._on_delivery)
 
     def receive(self, limit: int, wait: float) -> list[Delivery]:
         with broker_errors():
@@ -71,6 +41,10 @@ class AmqpSource:
         if deliveries:
             with broker_errors():
                 self._channel.basic_ack(deliveries[-1].tag, multiple=True)
+
+    def cancel(self) -> None:
+        with broker_errors():
+            self._channel.basic_cancel(self._subscription)
 
     def idle(self, seconds: float) -> None:
         with broker_errors():

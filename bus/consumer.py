@@ -10,13 +10,13 @@
 from __future__ import annotations
 
 import logging
-import random
 import threading
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Protocol
 
 from bus import events, topology
+from bus.backoff import Backoff
 from bus.errors import BrokerUnavailable, BusError, InvalidEvent, RetryableError
 from bus.events import Event
 from bus.message import Delivery, Message
@@ -27,8 +27,6 @@ from bus.topology import Queue
 logger = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.5
-FIRST_DELAY = 0.1
-LONGEST_DELAY = 10.0
 
 
 class Sink(Protocol):
@@ -39,21 +37,6 @@ class Sink(Protocol):
     """
 
     def store(self, batch: Sequence[Event]) -> None: ...
-
-
-class Backoff:
-    """Growing, jittered pauses, bounded; ``reset`` after a success."""
-
-    def __init__(self) -> None:
-        self._attempt = 0
-
-    def next(self) -> float:
-        longest = min(LONGEST_DELAY, FIRST_DELAY * 2.0**self._attempt)
-        self._attempt += 1
-        return random.uniform(longest / 2, longest)
-
-    def reset(self) -> None:
-        self._attempt = 0
 
 
 class Consumer:

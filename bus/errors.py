@@ -19,6 +19,12 @@ class BrokerUnavailable(RetryableError):
     """The broker cannot be reached, or the connection to it was lost."""
 
 
+class PublishUnconfirmed(BrokerUnavailable):
+    """The connection broke, or nothing was confirmed, after messages were sent: they may or may
+    not be there. Any other BrokerUnavailable while publishing means that nothing was sent.
+    """
+
+
 class PublishTimeout(RetryableError):
     """The deadline passed before the broker confirmed; the message may or may not be there.
 
@@ -48,6 +54,18 @@ class InvalidMessageBody(PermanentError):
     def __init__(self, code: str, message: str) -> None:
         self.code = code
         super().__init__(message)
+
+
+class InvalidRpcMessage(PermanentError):
+    """Something on a request or reply queue that is no request or reply of ours."""
+
+
+class ReplyTooLarge(PermanentError):
+    """An application's answer that is larger than a reply may be."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        super().__init__(f"the answer is larger than {limit} bytes")
 
 
 class InvalidTicket(PermanentError):

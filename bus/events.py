@@ -181,7 +181,7 @@ def decode(body: bytes) -> Event:
     if len(body) > MAX_EVENT_BYTES:
         raise InvalidEvent(f"event of {len(body)} bytes; accepted are {MAX_EVENT_BYTES}")
     try:
-        event = _decoder.decode(body)
+        event: Event = _decoder.decode(body)
         event.time  # noqa: B018 - the pattern lets a 31st of February through
     except (msgspec.DecodeError, UnicodeDecodeError, ValueError) as error:
         raise InvalidEvent(str(error)) from error

@@ -64,9 +64,12 @@ class RedisSource:
     def ack(self, deliveries: Sequence[Delivery]) -> None:
         with self._errors(), self._redis.pipeline(transaction=False) as pipeline:
             for delivery in deliveries:
-                pipeline.lrem(self._taken, 1, delivery.tag)
+                pipeline.lrem(self._taken, -1, delivery.tag)
             pipeline.execute()
         self._unsettled -= len(deliveries)
+
+    def cancel(self) -> None:
+        """Nothing to do: only ``receive`` takes anything."""
 
     def idle(self, seconds: float) -> None:
         time.sleep(seconds)

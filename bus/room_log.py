@@ -28,10 +28,14 @@ SEEN_SECONDS = 3_600
 IDLE_ROOM_SECONDS = 7 * 86_400
 # A recovery longer than this is a history page's work, not the socket's.
 RECOVERY_EVENTS = 500
-RECOVERY_BYTES = 1_000_000
+RECOVERY_BYTES = 500_000
 LATEST_EVENTS = 50
 
+# When the memory of this Redis began: gone whenever Redis lost what it held.
+_BEGAN = "room_log:began"
+
 _APPEND = files("bus").joinpath("room_log.lua").read_text()
+_READ = files("bus").joinpath("room_read.lua").read_text()
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,13 +74,15 @@ class Reading:
 
     ``recovered``: the events are all that came after the position asked for; never a part of
     them. Without it they are merely the latest. ``removed``: the user asked about was removed
-    from the room, and not added again since.
+    from the room, and not added again since. ``began``: when this life of the log began, in
+    seconds since 1970; it knows nothing of removals before that.
     """
 
     position: Position
     entries: tuple[Entry, ...]
     recovered: bool
     removed: bool
+    began: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,41 +152,48 @@ class RoomLogReader:
 
     def __init__(self, client: redis.asyncio.Redis) -> None:
         self._client = client
+        self._read = client.register_script(_READ)
 
     async def read(
         self, room_id: uuid.UUID, since: Position | None, user_id: int | None = None
     ) -> Reading:
-        """The log after ``since``, or its latest events. Raises SinkUnavailable.
+        """The log after ``since``, or its latest events, at most RECOVERY_BYTES of them.
 
-        The parts are read in one transaction: no event can come between them.
+        ``user_id`` is whom ``removed`` of the answer is about. A room without a log gets an
+        epoch here, so every position is one of a real log. Raises SinkUnavailable.
         """
         keys = keys_of(room_id)
-        after = f"{since.offset + 1}-0" if since else "+"
-        pipeline = self._client.pipeline(transaction=True)
-        pipeline.hmget(keys.meta, ["epoch", "offset"])
-        pipeline.xrange(keys.log, after, "+", count=RECOVERY_EVENTS + 1)
-        pipeline.xrevrange(keys.log, count=LATEST_EVENTS)
-        pipeline.zscore(keys.removed, str(user_id))
+        arguments: list[str | int] = [
+            since.epoch if since else "",
+            since.offset if since else 0,
+            "" if user_id is None else user_id,
+            RECOVERY_EVENTS,
+            RECOVERY_BYTES,
+            LATEST_EVENTS,
+            IDLE_ROOM_SECONDS,
+            secrets.token_hex(8),
+        ]
         try:
-            (epoch, offset), following, latest, removed = await pipeline.execute()
+            answer = await self._read(keys=[keys.meta, keys.log, keys.removed], args=arguments)
         except RedisError as error:
             raise SinkUnavailable(f"Redis: {error}") from error
-        position = Position((epoch or b"").decode(), int(offset or 0))
-        wanted = _entries(following)
-        recovered = since is not None and _is_whole(since, position, wanted)
-        entries = wanted if recovered else _entries(reversed(latest))
-        return Reading(position, entries, recovered, removed is not None)
+        epoch, offset, began, recovered, removed, entries = answer
+        return Reading(
+            position=Position(epoch.decode(), offset),
+            entries=tuple(Entry(int(key.split(b"-")[0]), event) for key, (_, event) in entries),
+            recovered=bool(recovered),
+            removed=bool(removed),
+            began=float(began),
+        )
 
+    async def intact_since(self) -> float:
+        """Since when Redis has kept all removals, in seconds since 1970. Raises SinkUnavailable.
 
-def _entries(items: Any) -> tuple[Entry, ...]:
-    return tuple(Entry(int(key.split(b"-")[0]), fields[b"event"]) for key, fields in items)
-
-
-def _is_whole(since: Position, now: Position, entries: tuple[Entry, ...]) -> bool:
-    """Whether ``entries`` are exactly what lies between the two positions, within bounds."""
-    return (
-        since.epoch == now.epoch
-        and [entry.offset for entry in entries] == list(range(since.offset + 1, now.offset + 1))
-        and len(entries) <= RECOVERY_EVENTS
-        and sum(len(entry.event) for entry in entries) <= RECOVERY_BYTES
-    )
+        A ticket that is older than this may let in somebody whose removal Redis has forgotten.
+        """
+        try:
+            seconds, microseconds = await self._client.time()
+            await self._client.set(_BEGAN, f"{seconds}.{microseconds:06}", nx=True)
+            return float(await self._client.get(_BEGAN) or seconds)
+        except RedisError as error:
+            raise SinkUnavailable(f"Redis: {error}") from error

@@ -25,6 +25,12 @@ class Source(Protocol):
         """Settles ``deliveries``: they never come again."""
         ...
 
+    def cancel(self) -> None:
+        """Asks for nothing more. Called while ``prefetch`` deliveries are in hand, before they are
+        settled, it makes sure that no further one is on its way and comes back as redelivered.
+        """
+        ...
+
     def idle(self, seconds: float) -> None:
         """Keeps the connection alive for ``seconds`` without handing anything out."""
         ...

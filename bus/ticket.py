@@ -27,8 +27,8 @@ _MINIMUM_SECRET = 32
 class Ticket(msgspec.Struct, frozen=True, kw_only=True):
     """Who may connect, and to which rooms, at the moment the ticket was signed.
 
-    ``session`` names the login session, so that a log-out can end its sockets; ``expires_at`` is
-    in seconds since 1970.
+    ``session`` names the login session, so that a log-out can end its sockets; ``issued_at`` and
+    ``expires_at`` are in seconds since 1970.
     """
 
     id: str
@@ -36,6 +36,7 @@ class Ticket(msgspec.Struct, frozen=True, kw_only=True):
     user_name: str
     session: str
     room_ids: tuple[uuid.UUID, ...]
+    issued_at: float
     expires_at: float
 
 
@@ -89,7 +90,8 @@ class KeySet:
                 secret,
                 algorithms=[_ALGORITHM],
                 audience=_AUDIENCE,
-                options={"require": ["exp", "jti", "sub", "sid"]},
+                # A clock that is a little ahead of ours is no reason to refuse.
+                options={"require": ["iat", "exp", "jti", "sub", "sid"], "verify_iat": False},
             )
             return Ticket(
                 id=claims["jti"],
@@ -97,7 +99,8 @@ class KeySet:
                 user_name=claims["name"],
                 session=claims["sid"],
                 room_ids=tuple(uuid.UUID(hex=room) for room in claims["rooms"]),
-                expires_at=claims["exp"],
+                issued_at=float(claims["iat"]),
+                expires_at=float(claims["exp"]),
             )
         except (jwt.PyJWTError, KeyError, ValueError, TypeError, AttributeError) as error:
             raise InvalidTicket(f"ticket refused: {error}") from error

@@ -1,0 +1,23 @@
+"""Pauses between attempts at something that failed."""
+
+from __future__ import annotations
+
+import random
+
+
+class Backoff:
+    """Growing, jittered pauses between ``first`` and ``longest`` seconds; ``reset`` after a
+    success."""
+
+    def __init__(self, first: float = 0.1, longest: float = 10.0) -> None:
+        self._first = first
+        self._longest = longest
+        self._attempt = 0
+
+    def next(self) -> float:
+        bound = min(self._longest, self._first * 2.0 ** min(self._attempt, 30))
+        self._attempt += 1
+        return random.uniform(bound / 2, bound)
+
+    def reset(self) -> None:
+        self._attempt = 0

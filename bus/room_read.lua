@@ -1,0 +1,52 @@
+-- Read a room's log after a position, or its latest events, as one step.
+--
+-- KEYS  meta, log and removed, as in room_log.lua
+-- ARGV  epoch and offset asked for ("" and 0: none), user id or "", most events and most bytes of
+--       a recovery, number of latest events, life of an idle room (s), an epoch to use if there
+--       is none
+-- Returns epoch, offset, when the epoch began, 1 if the events are all that followed the position
+-- asked for, 1 if the user is removed, and the events as {id, {field, event}}, oldest first.
+local meta, log, removed = KEYS[1], KEYS[2], KEYS[3]
+local since_epoch, since, user = ARGV[1], tonumber(ARGV[2]), ARGV[3]
+local most_events, most_bytes = tonumber(ARGV[4]), tonumber(ARGV[5])
+local latest, room_life, new_epoch = tonumber(ARGV[6]), ARGV[7], ARGV[8]
+
+local known = redis.call('HMGET', meta, 'epoch', 'offset', 'began')
+local epoch, offset, began = known[1], tonumber(known[2]), known[3]
+if not epoch then
+  -- A reader of a room without a log gets a real position too: only so can it tell later
+  -- whether the log it waits for is the one that it asked for.
+  local time = redis.call('TIME')
+  epoch, offset, began = new_epoch, 0, string.format('%d.%06d', time[1], time[2])
+  redis.call('DEL', log)
+  redis.call('HSET', meta, 'epoch', epoch, 'offset', 0, 'began', began)
+end
+redis.call('EXPIRE', meta, room_life)
+redis.call('EXPIRE', log, room_life)
+
+local function bytes_of(entries)
+  local bytes = 0
+  for _, entry in ipairs(entries) do bytes = bytes + #entry[2][2] end
+  return bytes
+end
+
+local is_removed = 0
+if user ~= '' and redis.call('ZSCORE', removed, user) then is_removed = 1 end
+
+if epoch == since_epoch and since <= offset and offset - since <= most_events then
+  local entries = {}
+  if since < offset then
+    entries = redis.call('XRANGE', log, (since + 1) .. '-0', offset .. '-0')
+  end
+  if #entries == offset - since and bytes_of(entries) <= most_bytes then
+    return {epoch, offset, began, 1, is_removed, entries}
+  end
+end
+
+local entries, bytes = {}, 0
+for _, entry in ipairs(redis.call('XREVRANGE', log, '+', '-', 'COUNT', latest)) do
+  bytes = bytes + #entry[2][2]
+  if bytes > most_bytes then break end
+  table.insert(entries, 1, entry)
+end
+return {epoch, offset, began, 0, is_removed, entries}

@@ -1,0 +1,325 @@
+"""Held requests: HTTP requests that wait on a queue, and the answers that come back.
+
+All requests go through one queue, ``web.requests``; the answers to one caller come back on one
+queue of its own, told apart by their correlation id. What holds for both ends:
+
+* A request carries its deadline. After it the caller has given up, so nobody runs it any more.
+* A request is acknowledged when its answer is published. If a worker dies before, the broker
+  delivers the request again: a safe method (RFC 9110, 9.2.1) is run again, any other is
+  answered with a failure, for it may have been run already.
+* Requests and answers are not persistent. A broker that crashed may forget that it delivered a
+  request before; none that could run twice may outlive it.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+
+from bus.backoff import Backoff
+from bus.errors import (
+    BrokerUnavailable,
+    InvalidRpcMessage,
+    PublishRefused,
+    PublishUnconfirmed,
+    ReplyTooLarge,
+    RetryableError,
+)
+from bus.message import Delivery, Message
+from bus.publisher import DEFAULT_TIMEOUT, Publisher
+from bus.source import Source, open_source
+from bus.topology import WEB_REQUESTS, Queue, reply_queue
+
+logger = logging.getLogger(__name__)
+
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+MAX_REPLY_BYTES = 8 * 1024 * 1024
+CONTENT_TYPE = "application/x-msgpack"
+POLL_SECONDS = 0.5
+REPLIES_AT_ONCE = 100
+
+Headers = tuple[tuple[str, str], ...]
+
+
+class Request(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """An HTTP request. ``target`` is the raw path with its query; ``headers`` are text in
+    Latin-1, in their order; ``client`` is an IP address; ``deadline`` counts from 1970.
+    """
+
+    method: Annotated[str, Meta(min_length=1, max_length=32)]
+    target: Annotated[str, Meta(pattern="^/")]
+    headers: Headers
+    body: bytes
+    client: str
+    scheme: Literal["http", "https"]
+    deadline: float
+
+
+class Reply(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="reply"):
+    """What the application answered."""
+
+    status: Annotated[int, Meta(ge=200, le=599)]
+    headers: Headers
+    body: bytes
+
+
+class Failure(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="failure"):
+    """Why there is no answer of the application."""
+
+    code: Literal["worker_lost", "application_failed", "reply_too_large"]
+
+
+Answer = Reply | Failure
+Handler = Callable[[Request], Reply]
+
+_encode = msgspec.msgpack.encode
+_requests = msgspec.msgpack.Decoder(Request)
+_answers: msgspec.msgpack.Decoder[Answer] = msgspec.msgpack.Decoder(Answer)
+
+
+class Client:
+    """The end that asks: one thread takes in the answers for all callers.
+
+    The broker may come and go; answers wait in the reply queue meanwhile.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._replies = reply_queue(uuid.uuid4().hex)
+        self._publisher = Publisher(url, [WEB_REQUESTS, self._replies])
+        self._pending: dict[str, Future[Answer]] = {}
+        self._connected = threading.Event()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._receive, name="replies", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stops taking in answers and closes the connections."""
+        self._stop.set()
+        self._thread.join(DEFAULT_TIMEOUT)
+        self._publisher.close()
+
+    def is_connected(self) -> bool:
+        """Whether answers can come in now."""
+        return self._connected.is_set()
+
+    def ping(self) -> Future[None]:
+        """Done when requests can be published; raises a RetryableError when they cannot."""
+        return self._publisher.submit()
+
+    def send(self, request: Request, priority: int) -> Future[Answer]:
+        """Puts ``request`` on the queue; the answer comes into the future.
+
+        A RetryableError in the future means that the request certainly is not on the queue;
+        while that is unknown the future stays open. Cancel it at the deadline, or when nobody
+        wants the answer any more. An InvalidRpcMessage means an answer that cannot be read.
+        """
+        call_id = uuid.uuid4().hex
+        answer: Future[Answer] = Future()
+        self._pending[call_id] = answer
+        message = _request_message(request, call_id, self._replies, priority)
+        publishing = self._publisher.submit(message)
+        publishing.add_done_callback(lambda done: self._published(call_id, done))
+        answer.add_done_callback(lambda _: self._forget(call_id, publishing))
+        return answer
+
+    def _published(self, call_id: str, publishing: Future[None]) -> None:
+        error = None if publishing.cancelled() else publishing.exception()
+        if isinstance(error, PublishUnconfirmed):
+            logger.warning("request %s may be on its queue: %s", call_id, error)
+        elif error:
+            self._settle(call_id, error)
+
+    def _forget(self, call_id: str, publishing: Future[None]) -> None:
+        self._pending.pop(call_id, None)
+        publishing.cancel()
+
+    def _settle(self, call_id: str | None, outcome: Answer | BaseException) -> None:
+        """Gives ``outcome`` to the caller, unless it has gone."""
+        future = self._pending.pop(call_id or "", None)
+        if future is None or not future.set_running_or_notify_cancel():
+            logger.debug("nobody waits for the answer to %s", call_id)
+        elif isinstance(outcome, BaseException):
+            future.set_exception(outcome)
+        else:
+            future.set_result(outcome)
+
+    def _receive(self) -> None:
+        def take_in(source: Source) -> None:
+            self._connected.set()
+            try:
+                while not self._stop.is_set():
+                    deliveries = source.receive(REPLIES_AT_ONCE, POLL_SECONDS)
+                    for delivery in deliveries:
+                        self._settle(delivery.correlation_id, _decode_answer(delivery))
+                    source.ack(deliveries)
+            finally:
+                self._connected.clear()
+
+        _subscribe(self._url, self._replies, self._stop, take_in, prefetch=REPLIES_AT_ONCE)
+
+
+class Server:
+    """The end that answers, one request at a time; run one per thread.
+
+    ``handler`` makes the reply; what it raises is answered as a failure. ``instance`` tells
+    apart all servers of one broker where the broker is Redis.
+    """
+
+    def __init__(
+        self,
+        *,
+        url: str,
+        handler: Handler,
+        publisher: Publisher,
+        stop: threading.Event,
+        instance: str = "1",
+        on_connected: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._url = url
+        self._handler = handler
+        self._publisher = publisher
+        self._stop = stop
+        self._instance = instance
+        self._on_connected = on_connected
+
+    def run(self) -> None:
+        """Serves until stopped; connects again whenever the broker was lost."""
+        _subscribe(
+            self._url, WEB_REQUESTS, self._stop, self._serve, prefetch=1, instance=self._instance
+        )
+
+    def _serve(self, source: Source) -> None:
+        self._on_connected()
+        stopping = False
+        while not stopping:
+            deliveries = source.receive(1, POLL_SECONDS)
+            for delivery in deliveries:
+                self._take(delivery)
+            stopping = self._stop.is_set()
+            if stopping:
+                # Before the acknowledgement, which would bring the next request.
+                source.cancel()
+            source.ack(deliveries)
+
+    def _take(self, delivery: Delivery) -> None:
+        try:
+            request = _decode_request(delivery)
+        except InvalidRpcMessage as error:
+            logger.error("dropped from %s: %s", WEB_REQUESTS.name, error)
+            return
+        if request.deadline <= time.time():
+            logger.warning("not run: %s expired on the queue", delivery.correlation_id)
+            return
+        self._publish(delivery, self._answer(request, delivery.redelivered), request.deadline)
+
+    def _answer(self, request: Request, redelivered: bool) -> bytes:
+        if redelivered and request.method not in SAFE_METHODS:
+            return _encode(Failure(code="worker_lost"))
+        try:
+            return _encode(self._handler(request))
+        except ReplyTooLarge as error:
+            logger.error("%s %s: %s", request.method, request.target, error)
+            return _encode(Failure(code="reply_too_large"))
+        except Exception:
+            logger.exception("%s %s failed", request.method, request.target)
+            return _encode(Failure(code="application_failed"))
+
+    def _publish(self, delivery: Delivery, body: bytes, deadline: float) -> None:
+        """Publishes an answer, again and again while its caller waits: it has one use only."""
+        backoff = Backoff()
+        while (remaining := deadline - time.time()) > 0:
+            try:
+                message = _answer_message(delivery, body, remaining)
+                self._publisher.publish(message, timeout=min(remaining, DEFAULT_TIMEOUT))
+                return
+            except PublishRefused as error:
+                logger.warning("the caller of %s is gone: %s", delivery.correlation_id, error)
+                return
+            except RetryableError as error:
+                logger.warning("answer to %s: %s", delivery.correlation_id, error)
+                time.sleep(min(backoff.next(), remaining))
+        logger.warning("the answer to %s came too late", delivery.correlation_id)
+
+
+def _subscribe(
+    url: str,
+    queue: Queue,
+    stop: threading.Event,
+    use: Callable[[Source], None],
+    *,
+    prefetch: int,
+    instance: str = "1",
+) -> None:
+    """Calls ``use`` with a source, and with a new one after the broker was lost, until ``stop``."""
+    backoff = Backoff()
+    while not stop.is_set():
+        try:
+            source = open_source(url, queue, prefetch=prefetch, instance=instance)
+            backoff.reset()
+            logger.info("consuming %s", queue.name)
+            try:
+                use(source)
+            finally:
+                source.close()
+        except BrokerUnavailable as error:
+            delay = backoff.next()
+            logger.warning("%s; next attempt in %.1f s", error, delay)
+            stop.wait(delay)
+
+
+def _request_message(request: Request, call_id: str, replies: Queue, priority: int) -> Message:
+    return Message(
+        exchange="",
+        routing_key=WEB_REQUESTS.name,
+        body=_encode(request),
+        message_id=call_id,
+        type="request",
+        content_type=CONTENT_TYPE,
+        correlation_id=call_id,
+        reply_to=replies.name,
+        priority=priority,
+        expires_in=max(0.0, request.deadline - time.time()),
+        persistent=False,
+    )
+
+
+def _answer_message(delivery: Delivery, body: bytes, expires_in: float) -> Message:
+    return Message(
+        exchange="",
+        routing_key=delivery.reply_to or "",
+        body=body,
+        message_id=uuid.uuid4().hex,
+        type="answer",
+        content_type=CONTENT_TYPE,
+        correlation_id=delivery.correlation_id,
+        expires_in=expires_in,
+        persistent=False,
+    )
+
+
+def _decode_request(delivery: Delivery) -> Request:
+    if not delivery.reply_to or not delivery.correlation_id:
+        raise InvalidRpcMessage("a request without reply_to or correlation_id")
+    try:
+        return _requests.decode(delivery.body)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise InvalidRpcMessage(f"no request: {error}") from error
+
+
+def _decode_answer(delivery: Delivery) -> Answer | InvalidRpcMessage:
+    try:
+        return _answers.decode(delivery.body)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        logger.error("unreadable answer to %s: %s", delivery.correlation_id, error)
+        return InvalidRpcMessage(f"no answer: {error}")
