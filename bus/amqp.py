@@ -1,37 +1,26 @@
-"""What both ends of an AMQP connection share (pika)."""
+"""A channel to RabbitMQ whose loop is run by its owner, for as long as the owner likes (pika).
+
+SelectConnection rather than BlockingConnection: its sockets never block, it publishes and
+consumes at a third of the cost, and closing it returns what is unacknowledged in one piece
+(BlockingConnection first rejects what its callbacks have not seen, which changes the order).
+"""
 
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from typing import Any
 
 import pika
+from pika.adapters.select_connection import IOLoop
 from pika.exceptions import AMQPError
 
 from bus.broker import CONNECT_TIMEOUT, IO_TIMEOUT
 from bus.errors import BrokerUnavailable
 
-
-def parameters(url: str, *, heartbeat: int) -> list[pika.URLParameters]:
-    """One set of parameters for each host of ``url`` (separated by ``;``), in random order.
-
-    ``heartbeat`` in seconds; 0 where nobody would answer the broker's while nothing is sent.
-    """
-    hosts = url.split(";")
-    random.shuffle(hosts)
-    return [_parameters(host, heartbeat) for host in hosts]
-
-
-def _parameters(url: str, heartbeat: int) -> pika.URLParameters:
-    parameters = pika.URLParameters(url)
-    # Like kombu, take "amqp://host//" for the virtual host "/".
-    parameters.virtual_host = parameters.virtual_host or "/"
-    parameters.heartbeat = heartbeat
-    parameters.blocked_connection_timeout = 30
-    parameters.socket_timeout = CONNECT_TIMEOUT
-    parameters.stack_timeout = IO_TIMEOUT
-    return parameters
+CLOSE_SECONDS = 0.5
 
 
 @contextmanager
@@ -41,3 +30,82 @@ def broker_errors() -> Iterator[None]:
         yield
     except (AMQPError, OSError) as error:
         raise BrokerUnavailable(f"RabbitMQ: {error!r}") from error
+
+
+class AmqpChannel:
+    """A connection with one channel. Use it from one thread; after an error, close it.
+
+    ``url`` may name several hosts, separated by ``;``; they are tried in random order.
+    ``heartbeat`` is in seconds; 0 where the loop does not run while there is nothing to do.
+    Raises BrokerUnavailable.
+    """
+
+    def __init__(self, url: str, *, heartbeat: int) -> None:
+        self._loop = IOLoop()
+        self._connection: pika.SelectConnection | None = None
+        self._lost: object = None
+        self.channel: Any = None
+        with broker_errors():
+            pika.SelectConnection.create_connection(
+                _parameters(url, heartbeat), on_done=self._on_done, custom_ioloop=self._loop
+            )
+            self._run(IO_TIMEOUT)
+        if self.channel is None:
+            self.close()
+            raise BrokerUnavailable(f"cannot reach the broker: {self._lost or 'no answer'}")
+
+    def close(self) -> None:
+        if self._connection and not (self._connection.is_closing or self._connection.is_closed):
+            with suppress(AMQPError):
+                self._lost = None
+                self._connection.close()
+                self._run_until_lost(CLOSE_SECONDS)
+        self._loop.close()
+
+    def _run(self, seconds: float) -> None:
+        """Lets pika read and write until a callback stops the loop, at most ``seconds``."""
+        timer = self._loop.call_later(seconds, self._loop.stop)
+        self._loop.start()
+        self._loop.remove_timeout(timer)
+
+    def _run_until_lost(self, seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        while self._lost is None and (remaining := deadline - time.monotonic()) > 0:
+            self._run(remaining)
+
+    def _raise_if_lost(self) -> None:
+        if self._lost is not None:
+            raise BrokerUnavailable(f"RabbitMQ closed the connection: {self._lost}")
+
+    def _on_done(self, result: Any) -> None:
+        if isinstance(result, BaseException):
+            self._on_lost(None, result)
+            return
+        self._connection = result
+        result.add_on_close_callback(self._on_lost)
+        result.channel(on_open_callback=self._on_open)
+
+    def _on_open(self, channel: Any) -> None:
+        self.channel = channel
+        channel.add_on_close_callback(self._on_lost)
+        self._loop.stop()
+
+    def _on_lost(self, source: object, reason: object) -> None:
+        self._lost = self._lost or reason
+        self._loop.stop()
+
+
+def _parameters(url: str, heartbeat: int) -> list[pika.URLParameters]:
+    hosts = url.split(";")
+    random.shuffle(hosts)
+    return [_parameters_of(host, heartbeat) for host in hosts]
+
+
+def _parameters_of(url: str, heartbeat: int) -> pika.URLParameters:
+    parameters = pika.URLParameters(url)
+    # Like kombu, take "amqp://host//" for the virtual host "/".
+    parameters.virtual_host = parameters.virtual_host or "/"
+    parameters.heartbeat = heartbeat
+    parameters.socket_timeout = CONNECT_TIMEOUT
+    parameters.stack_timeout = IO_TIMEOUT
+    return parameters

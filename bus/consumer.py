@@ -87,11 +87,21 @@ class Consumer:
         backoff.reset()
         try:
             while not self._stop.is_set():
-                deliveries = source.receive(self._batch, POLL_SECONDS)
-                if deliveries and self._settle(source, deliveries):
-                    source.ack(deliveries)
+                self._step(source, POLL_SECONDS)
+            while self._step(source, 0):  # what was in hand is finished, in order
+                pass
         finally:
             source.close()
+
+    def _step(self, source: Source, wait: float) -> bool:
+        """Receives a batch and settles it; False when there was none, or it must go back."""
+        deliveries = source.receive(self._batch, wait)
+        settled = bool(deliveries) and self._settle(source, deliveries)
+        if self._stop.is_set():
+            source.cancel()
+        if settled:
+            source.ack(deliveries)
+        return settled
 
     def _settle(self, source: Source, deliveries: list[Delivery]) -> bool:
         """Puts each delivery into the sink or among the dead letters; False if stopped before."""
@@ -105,17 +115,18 @@ class Consumer:
 
     def _store(self, source: Source, batch: list[tuple[Delivery, Event]]) -> bool:
         backoff = Backoff()
-        while not self._stop.is_set():
+        while True:
             try:
                 self._sink.store([event for _, event in batch])
                 return True
             except RetryableError as error:
+                if self._stop.is_set():
+                    return False
                 delay = backoff.next()
                 logger.warning("%s; the queue waits, next attempt in %.1f s", error, delay)
                 source.idle(delay)
             except Exception as error:  # noqa: BLE001 - a sink may fail in any way
                 return self._isolate(source, batch, error)
-        return False
 
     def _isolate(
         self, source: Source, batch: list[tuple[Delivery, Event]], error: Exception

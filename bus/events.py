@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import hashlib
 import uuid
+from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 import msgspec
 import uuid_utils
@@ -74,7 +75,7 @@ class EmptyData(Part, frozen=True):
 
 
 class Envelope(Part, frozen=True, kw_only=True, tag_field="type"):
-    """The fields that every event has. Build events with ``Type.now`` or ``Type.imported``."""
+    """The fields that every event has. Build events with ``make``."""
 
     v: Literal[1] = 1
     id: uuid.UUID
@@ -137,6 +138,8 @@ Event = (
 )
 MessageEvent = MessagePosted | MessageEdited | MessageDeleted
 
+Kind = TypeVar("Kind", bound=Event)
+
 _decoder = msgspec.json.Decoder(Event)
 _encoder = msgspec.json.Encoder()
 
@@ -158,6 +161,19 @@ def derived_id(at: datetime, position: int, *parts: str) -> uuid.UUID:
     return uuid.UUID(int=number | int.from_bytes(digest) >> 2)
 
 
+def make(
+    kind: Callable[..., Kind],
+    *,
+    room_id: uuid.UUID,
+    actor: Person,
+    data: Part,
+    event_id: uuid.UUID | None = None,
+) -> Kind:
+    """An event of the type ``kind``, of this moment or of the moment of ``event_id``."""
+    event_id = event_id or new_id()
+    return kind(v=1, id=event_id, room_id=room_id, actor=actor, at=timestamp(event_id), data=data)
+
+
 def time_of(event_id: uuid.UUID) -> datetime:
     """When a UUIDv7 was made, to the millisecond."""
     return datetime.fromtimestamp((event_id.int >> 80) / 1000, UTC)
@@ -165,7 +181,12 @@ def time_of(event_id: uuid.UUID) -> datetime:
 
 def timestamp(event_id: uuid.UUID) -> str:
     """The envelope's ``at`` of an event with this id."""
-    return time_of(event_id).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return format_time(time_of(event_id))
+
+
+def format_time(time: datetime) -> str:
+    """A time in UTC as events and documents have it: RFC 3339 with milliseconds, and a Z."""
+    return time.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def encode(event: Event) -> bytes:

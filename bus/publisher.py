@@ -189,10 +189,8 @@ class _Worker:
             link = self._connected()
             kind = PublishUnconfirmed  # from here on something may have been sent
             link.publish(batch)
-        except BusError as error:
-            self._fail(batch, error)
         except Exception as error:  # noqa: BLE001 - whatever it was, this connection is done for
-            self._fail(batch, kind(f"publishing failed: {error!r}"), error)
+            self._fail(batch, kind(f"publishing failed: {error}"), error)
 
     def _fail(
         self, batch: list[Request], error: BusError, cause: BaseException | None = None

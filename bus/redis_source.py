@@ -53,6 +53,9 @@ class RedisSource:
 
     def receive(self, limit: int, wait: float) -> list[Delivery]:
         limit = min(limit, self._prefetch - self._unsettled)
+        if limit <= 0:
+            self.idle(wait)
+            return []
         deadline = time.monotonic() + wait
         with self._errors():
             raw = self._take(limit)
@@ -69,7 +72,7 @@ class RedisSource:
         self._unsettled -= len(deliveries)
 
     def cancel(self) -> None:
-        """Nothing to do: only ``receive`` takes anything."""
+        self._prefetch = 0
 
     def idle(self, seconds: float) -> None:
         time.sleep(seconds)

@@ -8,15 +8,19 @@ epoch that names one life of the log, one script for log and publish.
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import uuid
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
 
 import redis
 import redis.asyncio
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from bus import events
@@ -31,6 +35,7 @@ RECOVERY_EVENTS = 500
 RECOVERY_BYTES = 500_000
 LATEST_EVENTS = 50
 
+ANSWER_SECONDS = 5.0
 # When the memory of this Redis began: gone whenever Redis lost what it held.
 _BEGAN = "room_log:began"
 
@@ -147,8 +152,30 @@ def _call(event: Event, epoch: str, replay: str) -> tuple[list[str], list[Any]]:
     ]
 
 
+def async_client(url: str) -> redis.asyncio.Redis:
+    """A client for ``answering``. It connects when it is first used."""
+    # redis-py's own socket_timeout rests on asyncio.wait_for, which before Python 3.12 may lose
+    # a cancellation. One retry, at once: a restart of Redis ends the connections in the pool.
+    client: redis.asyncio.Redis = redis.asyncio.Redis.from_url(
+        url, socket_timeout=None, socket_connect_timeout=2, retry=Retry(NoBackoff(), 1), protocol=2
+    )
+    return client
+
+
+@asynccontextmanager
+async def answering(seconds: float = ANSWER_SECONDS) -> AsyncIterator[None]:
+    """Turns Redis's errors, and no answer in time, into SinkUnavailable."""
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except TimeoutError as error:
+        raise SinkUnavailable(f"Redis: no answer within {seconds:g} s") from error
+    except RedisError as error:
+        raise SinkUnavailable(f"Redis: {error}") from error
+
+
 class RoomLogReader:
-    """Reads rooms' logs for one bridge."""
+    """Reads rooms' logs for one bridge. ``client`` is one of ``async_client``."""
 
     def __init__(self, client: redis.asyncio.Redis) -> None:
         self._client = client
@@ -173,10 +200,8 @@ class RoomLogReader:
             IDLE_ROOM_SECONDS,
             secrets.token_hex(8),
         ]
-        try:
+        async with answering():
             answer = await self._read(keys=[keys.meta, keys.log, keys.removed], args=arguments)
-        except RedisError as error:
-            raise SinkUnavailable(f"Redis: {error}") from error
         epoch, offset, began, recovered, removed, entries = answer
         return Reading(
             position=Position(epoch.decode(), offset),
@@ -191,9 +216,7 @@ class RoomLogReader:
 
         A ticket that is older than this may let in somebody whose removal Redis has forgotten.
         """
-        try:
+        async with answering():
             seconds, microseconds = await self._client.time()
             await self._client.set(_BEGAN, f"{seconds}.{microseconds:06}", nx=True)
             return float(await self._client.get(_BEGAN) or seconds)
-        except RedisError as error:
-            raise SinkUnavailable(f"Redis: {error}") from error

@@ -19,10 +19,6 @@ import time
 import uuid
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import Annotated, Literal
-
-import msgspec
-from msgspec import Meta, Struct
 
 from bus.backoff import Backoff
 from bus.errors import (
@@ -33,56 +29,29 @@ from bus.errors import (
     ReplyTooLarge,
     RetryableError,
 )
-from bus.message import Delivery, Message
+from bus.message import Delivery
 from bus.publisher import DEFAULT_TIMEOUT, Publisher
+from bus.rpc_messages import (
+    SAFE_METHODS,
+    Answer,
+    Failure,
+    Reply,
+    Request,
+    answer_message,
+    decode_answer,
+    decode_request,
+    encode,
+    request_message,
+)
 from bus.source import Source, open_source
 from bus.topology import WEB_REQUESTS, Queue, reply_queue
 
 logger = logging.getLogger(__name__)
 
-SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
-MAX_REPLY_BYTES = 8 * 1024 * 1024
-CONTENT_TYPE = "application/x-msgpack"
 POLL_SECONDS = 0.5
 REPLIES_AT_ONCE = 100
 
-Headers = tuple[tuple[str, str], ...]
-
-
-class Request(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """An HTTP request. ``target`` is the raw path with its query; ``headers`` are text in
-    Latin-1, in their order; ``client`` is an IP address; ``deadline`` counts from 1970.
-    """
-
-    method: Annotated[str, Meta(min_length=1, max_length=32)]
-    target: Annotated[str, Meta(pattern="^/")]
-    headers: Headers
-    body: bytes
-    client: str
-    scheme: Literal["http", "https"]
-    deadline: float
-
-
-class Reply(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="reply"):
-    """What the application answered."""
-
-    status: Annotated[int, Meta(ge=200, le=599)]
-    headers: Headers
-    body: bytes
-
-
-class Failure(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="failure"):
-    """Why there is no answer of the application."""
-
-    code: Literal["worker_lost", "application_failed", "reply_too_large"]
-
-
-Answer = Reply | Failure
 Handler = Callable[[Request], Reply]
-
-_encode = msgspec.msgpack.encode
-_requests = msgspec.msgpack.Decoder(Request)
-_answers: msgspec.msgpack.Decoder[Answer] = msgspec.msgpack.Decoder(Answer)
 
 
 class Client:
@@ -127,7 +96,7 @@ class Client:
         call_id = uuid.uuid4().hex
         answer: Future[Answer] = Future()
         self._pending[call_id] = answer
-        message = _request_message(request, call_id, self._replies, priority)
+        message = request_message(request, call_id, self._replies, priority)
         publishing = self._publisher.submit(message)
         publishing.add_done_callback(lambda done: self._published(call_id, done))
         answer.add_done_callback(lambda _: self._forget(call_id, publishing))
@@ -161,7 +130,7 @@ class Client:
                 while not self._stop.is_set():
                     deliveries = source.receive(REPLIES_AT_ONCE, POLL_SECONDS)
                     for delivery in deliveries:
-                        self._settle(delivery.correlation_id, _decode_answer(delivery))
+                        self._settle(delivery.correlation_id, decode_answer(delivery))
                     source.ack(deliveries)
             finally:
                 self._connected.clear()
@@ -214,7 +183,7 @@ class Server:
 
     def _take(self, delivery: Delivery) -> None:
         try:
-            request = _decode_request(delivery)
+            request = decode_request(delivery)
         except InvalidRpcMessage as error:
             logger.error("dropped from %s: %s", WEB_REQUESTS.name, error)
             return
@@ -225,22 +194,22 @@ class Server:
 
     def _answer(self, request: Request, redelivered: bool) -> bytes:
         if redelivered and request.method not in SAFE_METHODS:
-            return _encode(Failure(code="worker_lost"))
+            return encode(Failure(code="worker_lost"))
         try:
-            return _encode(self._handler(request))
+            return encode(self._handler(request))
         except ReplyTooLarge as error:
             logger.error("%s %s: %s", request.method, request.target, error)
-            return _encode(Failure(code="reply_too_large"))
+            return encode(Failure(code="reply_too_large"))
         except Exception:
             logger.exception("%s %s failed", request.method, request.target)
-            return _encode(Failure(code="application_failed"))
+            return encode(Failure(code="application_failed"))
 
     def _publish(self, delivery: Delivery, body: bytes, deadline: float) -> None:
         """Publishes an answer, again and again while its caller waits: it has one use only."""
         backoff = Backoff()
         while (remaining := deadline - time.time()) > 0:
             try:
-                message = _answer_message(delivery, body, remaining)
+                message = answer_message(delivery, body, remaining)
                 self._publisher.publish(message, timeout=min(remaining, DEFAULT_TIMEOUT))
                 return
             except PublishRefused as error:
@@ -276,50 +245,3 @@ def _subscribe(
             delay = backoff.next()
             logger.warning("%s; next attempt in %.1f s", error, delay)
             stop.wait(delay)
-
-
-def _request_message(request: Request, call_id: str, replies: Queue, priority: int) -> Message:
-    return Message(
-        exchange="",
-        routing_key=WEB_REQUESTS.name,
-        body=_encode(request),
-        message_id=call_id,
-        type="request",
-        content_type=CONTENT_TYPE,
-        correlation_id=call_id,
-        reply_to=replies.name,
-        priority=priority,
-        expires_in=max(0.0, request.deadline - time.time()),
-        persistent=False,
-    )
-
-
-def _answer_message(delivery: Delivery, body: bytes, expires_in: float) -> Message:
-    return Message(
-        exchange="",
-        routing_key=delivery.reply_to or "",
-        body=body,
-        message_id=uuid.uuid4().hex,
-        type="answer",
-        content_type=CONTENT_TYPE,
-        correlation_id=delivery.correlation_id,
-        expires_in=expires_in,
-        persistent=False,
-    )
-
-
-def _decode_request(delivery: Delivery) -> Request:
-    if not delivery.reply_to or not delivery.correlation_id:
-        raise InvalidRpcMessage("a request without reply_to or correlation_id")
-    try:
-        return _requests.decode(delivery.body)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise InvalidRpcMessage(f"no request: {error}") from error
-
-
-def _decode_answer(delivery: Delivery) -> Answer | InvalidRpcMessage:
-    try:
-        return _answers.decode(delivery.body)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        logger.error("unreadable answer to %s: %s", delivery.correlation_id, error)
-        return InvalidRpcMessage(f"no answer: {error}")

@@ -26,8 +26,11 @@ class Source(Protocol):
         ...
 
     def cancel(self) -> None:
-        """Asks for nothing more. Called while ``prefetch`` deliveries are in hand, before they are
-        settled, it makes sure that no further one is on its way and comes back as redelivered.
+        """Asks for nothing more; ``receive`` goes on to hand out what is there.
+
+        An acknowledgement would bring the next deliveries; on a connection that is then closed
+        they would go back to the queue ahead of older ones, marked as redelivered. So cancel
+        before the last acknowledgement.
         """
         ...
 

@@ -2,7 +2,8 @@
 
 A document holds the state of one message after the latest of its events. Every event carries
 all that can change (body, edited_at, deleted_at), and an older event never overwrites a newer
-one, so any order and any repetition give the same document.
+one, so any order and any repetition give the same document. Times are text, as in the events:
+RFC 3339 in UTC with milliseconds, which sorts as time does.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from pymongo import DESCENDING, MongoClient, UpdateOne, WriteConcern
 from pymongo.collection import Collection
 from pymongo.errors import BulkWriteError, PyMongoError
 
-from bus import topology
+from bus import events, topology
 from bus.errors import PermanentError, SinkUnavailable
 from bus.events import Event, MessageDeleted, MessageEdited, MessageEvent, MessagePosted
 from bus.settings import Environment
@@ -32,7 +33,6 @@ def open_messages(url: str) -> Collection[Document]:
         url,
         serverSelectionTimeoutMS=TIMEOUT_MS,
         socketTimeoutMS=2 * TIMEOUT_MS,
-        tz_aware=True,
     )
     database = client.get_default_database("chat")
     return database.get_collection(
@@ -106,14 +106,14 @@ def _document(event: MessagePosted) -> Document:
         "id": message_id,
         **_origin(event),
         **_state(event),
-        "stored_at": datetime.now(UTC),
+        "stored_at": events.format_time(datetime.now(UTC)),
     }
 
 
 def _origin(event: MessagePosted) -> Document:
     """What only the posting knows."""
     user = {"id": event.actor.id, "name": event.actor.name}
-    return {"room_id": str(event.room_id), "user": user, "at": event.time}
+    return {"room_id": str(event.room_id), "user": user, "at": event.at}
 
 
 def _state(event: MessageEvent) -> Document:
@@ -121,8 +121,8 @@ def _state(event: MessageEvent) -> Document:
     body = "" if isinstance(event, MessageDeleted) else event.data.body
     return {
         "body": body,
-        "edited_at": event.time if isinstance(event, MessageEdited) else None,
-        "deleted_at": event.time if isinstance(event, MessageDeleted) else None,
+        "edited_at": event.at if isinstance(event, MessageEdited) else None,
+        "deleted_at": event.at if isinstance(event, MessageDeleted) else None,
         "last_event_id": str(event.id),
     }
 
@@ -144,7 +144,7 @@ def _change(event: MessageEdited | MessageDeleted) -> UpdateOne:
             "$setOnInsert": {
                 "id": message_id,
                 "room_id": str(event.room_id),
-                "stored_at": datetime.now(UTC),
+                "stored_at": events.format_time(datetime.now(UTC)),
             },
         },
         upsert=True,

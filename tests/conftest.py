@@ -1,0 +1,154 @@
+"""Real servers and running stacks for every suite, started when a test first asks for them.
+
+A test whose server is not installed is skipped, and the last line of the run says which suites
+that touched; where CI is set it fails.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+
+from tests.support.rabbitmq import RabbitMQ
+from tests.support.servers import MariaDB, Mongo, Redis, Server, ServerMissing
+from tests.support.stack import Stack
+
+AnyServer = TypeVar("AnyServer", bound=Server)
+StartStack = Callable[..., Stack]
+MISSING = "server not installed: "
+
+
+def run_server(server: AnyServer) -> Iterator[AnyServer]:
+    with ExitStack() as running:
+        missing = None
+        try:
+            running.enter_context(server)
+        except ServerMissing as error:
+            missing = f"{MISSING}{error}"
+        if missing and os.environ.get("CI"):
+            pytest.fail(missing, pytrace=False)
+        if missing:
+            pytest.skip(missing)
+        yield server
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[Redis]:
+    yield from run_server(Redis())
+
+
+@pytest.fixture(scope="session")
+def rabbitmq() -> Iterator[RabbitMQ]:
+    yield from run_server(RabbitMQ())
+
+
+@pytest.fixture(scope="session")
+def mariadb() -> Iterator[MariaDB]:
+    yield from run_server(MariaDB())
+
+
+@pytest.fixture(scope="session")
+def mongo_server() -> Iterator[Callable[[], str]]:
+    """Makes the URL of a database of its own: on the server of MONGO_URL, or on one started."""
+    given = os.environ.get("MONGO_URL")
+    if given:
+        yield lambda: with_database(given, f"chatbus_test_{uuid.uuid4().hex}")
+    else:
+        for server in run_server(Mongo()):
+            yield server.fresh_database
+
+
+@pytest.fixture
+def mongo(mongo_server: Callable[[], str]) -> str:
+    """The URL of an empty database."""
+    return mongo_server()
+
+
+@pytest.fixture(scope="module", params=["amqp", "redis"])
+def broker_url(request: pytest.FixtureRequest) -> str:
+    """An empty broker of each kind: a virtual host of RabbitMQ, a database of Redis."""
+    if request.param == "amqp":
+        rabbitmq: RabbitMQ = request.getfixturevalue("rabbitmq")
+        return rabbitmq.fresh_vhost()
+    redis: Redis = request.getfixturevalue("redis_server")
+    return redis.fresh_database()
+
+
+@pytest.fixture
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartStack]:
+    """Starts a ``chatbus up`` with the given settings and waits until it is ready."""
+    started: list[Stack] = []
+
+    def start(*, folder: Path | None = None, port: int | None = None, **settings: str) -> Stack:
+        running = Stack(folder or tmp_path_factory.mktemp("stack"), settings, port)
+        started.append(running)
+        running.start()
+        running.wait_until_ready()
+        return running
+
+    yield start
+    for running in started:
+        running.close()
+
+
+@pytest.fixture(scope="session", params=["embedded", "real"])
+def backend(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Stack]:
+    """A running ``chatbus up``: on its embedded servers, then on real ones."""
+    settings = _real_servers(request) if request.param == "real" else {}
+    running = Stack(tmp_path_factory.mktemp(request.param), settings)
+    try:
+        running.start()
+        running.wait_until_ready()
+        yield running
+    finally:
+        running.close()
+
+
+def _real_servers(request: pytest.FixtureRequest) -> dict[str, str]:
+    return {
+        "BROKER_URL": request.getfixturevalue("rabbitmq").fresh_vhost(),
+        "REDIS_URL": request.getfixturevalue("redis_server").fresh_database(),
+        "DATABASE_URL": request.getfixturevalue("mariadb").fresh_database(),
+        "MONGO_URL": request.getfixturevalue("mongo_server")(),
+    }
+
+
+def with_database(url: str, name: str) -> str:
+    """``url`` of MongoDB with another database; its options stay."""
+    server, _, options = url.partition("?")
+    scheme, _, rest = server.partition("://")
+    hosts = rest.partition("/")[0]
+    return f"{scheme}://{hosts}/{name}" + (f"?{options}" if options else "")
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session) -> Iterator[None]:
+    """The last line of the run: which suites were not run for want of a server."""
+    result = yield
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if reporter:
+        missing = _missing_servers(reporter.stats.get("skipped", []))
+        for server, suites in sorted(missing.items()):
+            reporter.write_line(
+                f"NOT RUN without {server}: parts of {', '.join(sorted(suites))} "
+                "(deploy/install-servers.sh installs it)"
+            )
+    return result
+
+
+def _missing_servers(skipped: list[pytest.TestReport]) -> dict[str, set[str]]:
+    missing: dict[str, set[str]] = {}
+    for report in skipped:
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else ""
+        _, found, server = reason.partition(MISSING)
+        if found:
+            missing.setdefault(server, set()).add(report.nodeid.rpartition("/")[0])
+    return missing

@@ -1,0 +1,203 @@
+"""What the consumer loop promises, on each kind of broker."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import pytest
+
+from bus import events, topology
+from bus.broker import Link
+from bus.consumer import Consumer
+from bus.errors import SinkUnavailable
+from bus.events import Event, MessagePosted
+from bus.message import Delivery, Message
+from bus.publisher import Publisher
+from bus.source import open_source
+from bus.topology import MONGO_WRITER
+from tests.support.events import posted
+from tests.support.wait import wait_until
+
+
+class ListSink:
+    """Keeps what it gets; ``fail`` may raise for a batch."""
+
+    def __init__(self, fail: Callable[[Sequence[Event]], None] = lambda batch: None) -> None:
+        self.bodies: list[str] = []
+        self.batches: list[int] = []
+        self._fail = fail
+
+    def store(self, batch: Sequence[Event]) -> None:
+        self._fail(batch)
+        self.batches.append(len(batch))
+        self.bodies += [event.data.body for event in batch if isinstance(event, MessagePosted)]
+
+
+@pytest.fixture
+def publisher(broker_url: str) -> Iterator[Publisher]:
+    link = Link(broker_url)
+    link.declare(topology.EVENT_QUEUES)
+    for queue in topology.EVENT_QUEUES:
+        link.channel.queue_purge(queue.name)
+        assert queue.dead_letters
+        link.channel.queue_purge(queue.dead_letters.name)
+    link.close()
+    publisher = Publisher(broker_url, topology.EVENT_QUEUES)
+    yield publisher
+    publisher.close()
+
+
+@contextmanager
+def consuming(url: str, sink: ListSink, batch: int = 100) -> Iterator[threading.Event]:
+    stop = threading.Event()
+    consumer = Consumer(url=url, queue=MONGO_WRITER, sink=sink, stop=stop, batch=batch)
+    thread = threading.Thread(target=consumer.run)
+    thread.start()
+    try:
+        yield stop
+    finally:
+        stop.set()
+        thread.join(20)
+        assert not thread.is_alive()
+
+
+def dead_letters(url: str, number: int) -> list[Delivery]:
+    assert MONGO_WRITER.dead_letters
+    source = open_source(url, MONGO_WRITER.dead_letters, prefetch=100)
+    letters: list[Delivery] = []
+
+    def received() -> bool:
+        letters.extend(source.receive(100, 0.1))
+        return len(letters) >= number
+
+    wait_until(received, what=f"{number} dead letters")
+    source.ack(letters)
+    source.close()
+    return letters
+
+
+def raw(body: bytes) -> Message:
+    """Bytes on the queue that nobody checked."""
+    return Message(
+        exchange="", routing_key=MONGO_WRITER.name, body=body, message_id="bad", type="x"
+    )
+
+
+def test_everything_arrives_once_and_in_order(broker_url: str, publisher: Publisher) -> None:
+    sent = [posted(f"{number}") for number in range(2_000)]
+    publisher.publish(*map(events.to_message, sent))
+    sink = ListSink()
+    with consuming(broker_url, sink):
+        wait_until(lambda: len(sink.bodies) >= len(sent))
+    assert sink.bodies == [event.data.body for event in sent]
+    assert max(sink.batches) <= 100 < sum(sink.batches) / len(sink.batches) * 50, sink.batches
+
+
+def test_both_queues_get_a_message_and_only_one_gets_membership(
+    broker_url: str, publisher: Publisher
+) -> None:
+    from tests.support.events import BOB, added
+
+    publisher.publish(events.to_message(added(BOB)), events.to_message(posted()))
+    counts = {}
+    for queue in topology.EVENT_QUEUES:
+        source = open_source(broker_url, queue, prefetch=10)
+        received: list[Delivery] = []
+        wanted = 1 if queue is MONGO_WRITER else 2
+        wait_until(lambda: received.extend(source.receive(10, 0.2)) or len(received) >= wanted)  # noqa: B023
+        counts[queue.name] = [delivery.type for delivery in received]
+        source.ack(received)
+        source.close()
+    assert counts == {
+        "chat.mongo_writer": ["message.posted"],
+        "chat.redis_publisher": ["member.added", "message.posted"],
+    }
+
+
+@pytest.mark.parametrize("bad", [b"{", b'{"v":2}', b"\xff", b""])
+def test_a_malformed_event_is_a_dead_letter_and_the_rest_goes_on(
+    broker_url: str, publisher: Publisher, bad: bytes
+) -> None:
+    publisher.publish(events.to_message(posted("before")), raw(bad))
+    publisher.publish(events.to_message(posted("after")))
+    sink = ListSink()
+    with consuming(broker_url, sink):
+        wait_until(lambda: len(sink.bodies) >= 2)
+        [letter] = dead_letters(broker_url, 1)
+    assert sink.bodies == ["before", "after"]
+    assert letter.body == bad
+    assert letter.headers["x-reason"] == "invalid_event"
+    assert "InvalidEvent" in letter.headers["x-exception"]
+    assert letter.headers["x-consumer"] == MONGO_WRITER.name
+
+
+def test_one_poisonous_event_is_isolated_from_its_batch(
+    broker_url: str, publisher: Publisher
+) -> None:
+    def fail(batch: Sequence[Event]) -> None:
+        if any(isinstance(e, MessagePosted) and e.data.body == "poison" for e in batch):
+            raise ValueError("cannot digest this")
+
+    bodies = [f"{number}" for number in range(20)]
+    bodies[7] = "poison"
+    publisher.publish(*(events.to_message(posted(body)) for body in bodies))
+    sink = ListSink(fail)
+    with consuming(broker_url, sink):
+        [letter] = dead_letters(broker_url, 1)
+        wait_until(lambda: len(sink.bodies) >= 19)
+    assert sink.bodies == [body for body in bodies if body != "poison"]
+    assert letter.headers["x-reason"] == "refused_by_sink"
+    assert "cannot digest this" in letter.headers["x-exception"]
+
+
+def test_a_sink_that_is_down_pauses_the_consumer_and_loses_nothing(
+    broker_url: str, publisher: Publisher
+) -> None:
+    failures = iter(range(4))
+    attempts: list[int] = []
+
+    def fail(batch: Sequence[Event]) -> None:
+        attempts.append(len(batch))
+        if next(failures, None) is not None:
+            raise SinkUnavailable("down")
+
+    sent = [posted(f"{number}") for number in range(300)]
+    publisher.publish(*map(events.to_message, sent))
+    sink = ListSink(fail)
+    with consuming(broker_url, sink):
+        wait_until(lambda: len(sink.bodies) >= len(sent))
+    assert len(attempts) > 4, "the sink did fail"
+    assert sink.bodies == [event.data.body for event in sent]
+
+
+def test_what_a_stopped_consumer_had_in_hand_comes_again_first_and_marked(
+    broker_url: str, publisher: Publisher
+) -> None:
+    publisher.publish(*(events.to_message(posted(f"{number}")) for number in range(10)))
+    first = open_source(broker_url, MONGO_WRITER, prefetch=4)
+    taken: list[Delivery] = []
+    wait_until(lambda: taken.extend(first.receive(4, 0.2)) or len(taken) >= 4)
+    first.cancel()
+    first.ack(taken[:2])
+    first.close()
+    second = open_source(broker_url, MONGO_WRITER, prefetch=20)
+    rest: list[Delivery] = []
+    wait_until(lambda: rest.extend(second.receive(20, 0.2)) or len(rest) >= 8)
+    second.ack(rest)
+    second.close()
+    bodies = [events.decode(delivery.body).data.body for delivery in rest]  # type: ignore[union-attr]
+    assert bodies == [f"{number}" for number in range(2, 10)]
+    assert [delivery.redelivered for delivery in rest] == [True] * 2 + [False] * 6
+
+
+def test_no_more_than_the_prefetch_is_handed_out(broker_url: str, publisher: Publisher) -> None:
+    publisher.publish(*(events.to_message(posted()) for _ in range(10)))
+    source = open_source(broker_url, MONGO_WRITER, prefetch=3)
+    taken: list[Delivery] = []
+    wait_until(lambda: taken.extend(source.receive(100, 0.2)) or len(taken) >= 3)
+    assert source.receive(100, 0.3) == []
+    source.ack(taken)
+    assert wait_until(lambda: source.receive(100, 0.2))
+    source.close()

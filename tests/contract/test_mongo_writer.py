@@ -1,0 +1,72 @@
+"""The history's one promise: any order and any repetition of events give the same document."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from bus.errors import SinkUnavailable
+from bus.events import Event
+from consumers.mongo_writer import MongoWriter, open_messages
+from tests.support.events import deleted, edited, posted
+from tests.support.ports import HOST, free_port
+
+
+def stored(url: str, batches: Sequence[Sequence[Event]]) -> dict[str, Any]:
+    """The collection after ``batches``, without the time of storing, and emptied again."""
+    messages = open_messages(url)
+    try:
+        writer = MongoWriter(messages)
+        for batch in batches:
+            writer.store(batch)
+        documents = {document.pop("_id"): document for document in messages.find()}
+        messages.delete_many({})
+    finally:
+        messages.database.client.close()
+    assert all(document.pop("stored_at") for document in documents.values())
+    return documents
+
+
+def test_every_order_of_a_messages_life_ends_the_same(mongo: str) -> None:
+    message = posted("first")
+    life: list[Event] = [message, edited(message, "second"), edited(message, "third")]
+    life.append(deleted(message))
+    expected = stored(mongo, [life])
+    [document] = expected.values()
+    assert (document["body"], document["edited_at"]) == ("", None)
+    assert document["deleted_at"] == life[-1].at
+    for order in itertools.permutations(life):
+        assert stored(mongo, [[event] for event in order]) == expected
+        assert stored(mongo, [order, order]) == expected
+
+
+def test_an_edited_message_keeps_author_time_and_latest_text(mongo: str) -> None:
+    message = posted("first")
+    change = edited(message, "second")
+    for batches in ([[message, change]], [[change], [message]], [[change, message], [message]]):
+        [document] = stored(mongo, batches).values()
+        assert document["body"] == "second"
+        assert document["user"] == {"id": 1, "name": "alice"}
+        assert document["at"] == message.at
+        assert document["edited_at"] == change.at
+        assert document["room_id"] == str(message.room_id)
+
+
+def test_repeated_overlapping_batches_store_each_message_once(mongo: str) -> None:
+    sent = [posted(f"{number}") for number in range(300)]
+    generator = random.Random(7)
+    batches = [generator.sample(sent, 120) for _ in range(20)]
+    expected = {str(event.id) for batch in batches for event in batch}
+    assert set(stored(mongo, batches)) == expected
+
+
+def test_a_database_that_is_away_is_not_the_events_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("consumers.mongo_writer.TIMEOUT_MS", 300)
+    messages = open_messages(f"mongodb://{HOST}:{free_port()}/chat")
+    with pytest.raises(SinkUnavailable):
+        MongoWriter(messages).store([posted()])
+    messages.database.client.close()

@@ -1,0 +1,46 @@
+"""Events for tests."""
+
+from __future__ import annotations
+
+import uuid
+
+from bus import events
+from bus.events import (
+    AddedData,
+    DeletedData,
+    EditedData,
+    MemberAdded,
+    MemberRemoved,
+    MessageDeleted,
+    MessageEdited,
+    MessagePosted,
+    Person,
+    PostedData,
+    RemovedData,
+)
+
+ALICE = Person(1, "alice")
+BOB = Person(2, "bob")
+ROOM = uuid.UUID("7f3c0000-0000-4000-8000-000000000001")
+
+
+def posted(body: str = "hi", room_id: uuid.UUID = ROOM, actor: Person = ALICE) -> MessagePosted:
+    return events.make(MessagePosted, room_id=room_id, actor=actor, data=PostedData(body))
+
+
+def edited(message: MessagePosted, body: str) -> MessageEdited:
+    data = EditedData(message.id, body)
+    return events.make(MessageEdited, room_id=message.room_id, actor=message.actor, data=data)
+
+
+def deleted(message: MessagePosted) -> MessageDeleted:
+    data = DeletedData(message.id)
+    return events.make(MessageDeleted, room_id=message.room_id, actor=message.actor, data=data)
+
+
+def added(user: Person, room_id: uuid.UUID = ROOM) -> MemberAdded:
+    return events.make(MemberAdded, room_id=room_id, actor=ALICE, data=AddedData(user, "member"))
+
+
+def removed(user: Person, room_id: uuid.UUID = ROOM) -> MemberRemoved:
+    return events.make(MemberRemoved, room_id=room_id, actor=ALICE, data=RemovedData(user))

@@ -1,0 +1,43 @@
+"""Free ports on the loopback interface."""
+
+from __future__ import annotations
+
+import random
+import socket
+from contextlib import ExitStack
+
+HOST = "127.0.0.1"
+# Below the range from which the kernel takes the ports of outgoing connections.
+LOWEST, HIGHEST = 20_000, 32_000
+
+
+def free_port() -> int:
+    return free_ports(1)
+
+
+def free_ports(count: int) -> int:
+    """The first of ``count`` neighbouring ports that are all free."""
+    while True:
+        first = random.randrange(LOWEST, HIGHEST)
+        if _are_free(range(first, first + count)):
+            return first
+
+
+def _are_free(ports: range) -> bool:
+    with ExitStack() as probes:
+        for port in ports:
+            probe = probes.enter_context(socket.socket())
+            try:
+                probe.bind((HOST, port))
+            except OSError:
+                return False
+    return True
+
+
+def is_open(port: int) -> bool:
+    """Whether somebody listens on ``port``."""
+    try:
+        socket.create_connection((HOST, port), 1.0).close()
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,108 @@
+"""A real RabbitMQ node with everything of its own: epmd, cookie, node name, data, ports.
+
+The environment variables are described at https://www.rabbitmq.com/docs/configure.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import socket
+import subprocess
+from collections.abc import Mapping
+
+from deploy.child import Child, Program
+from tests.support.ports import HOST, free_port, is_open
+from tests.support.servers import Server, executable
+from tests.support.wait import wait_until
+
+# The wrapper in /usr/sbin wants root or the user rabbitmq; the script that it calls does not.
+SCRIPTS = "/usr/lib/rabbitmq/bin"
+PROTOCOL_HEADER = b"AMQP\x00\x00\x09\x01"
+
+
+class RabbitMQ(Server):
+    """One node without plugins; the user is guest, and each test module gets a virtual host."""
+
+    _vhosts = itertools.count(1)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._epmd_port = free_port()
+        self._epmd: Child | None = None
+        self._distribution_port = free_port()
+        self._tools_port = free_port()
+
+    @property
+    def url(self) -> str:
+        return self.vhost("%2F")
+
+    def vhost(self, name: str) -> str:
+        return f"amqp://guest:guest@{HOST}:{self.port}/{name}"
+
+    def fresh_vhost(self) -> str:
+        """The URL of a virtual host without queues."""
+        name = f"test{next(self._vhosts)}"
+        self.ctl("add_vhost", name)
+        self.ctl("set_permissions", "--vhost", name, "guest", ".*", ".*", ".*")
+        return self.vhost(name)
+
+    def ctl(self, *arguments: str) -> str:
+        """Runs rabbitmqctl and returns what it prints."""
+        return subprocess.run(
+            [executable("rabbitmqctl", SCRIPTS), "--quiet", *arguments],
+            env=self._environment(),
+            check=True,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        ).stdout
+
+    def program(self) -> Program:
+        server = executable("rabbitmq-server", SCRIPTS)
+        self._start_epmd()
+        (self.folder / "rabbitmq.conf").write_text(
+            f"listeners.tcp.default = {HOST}:{self.port}\ndisk_free_limit.absolute = 50MB\n"
+        )
+        (self.folder / "plugins").write_text("[].")
+        return Program(
+            "rabbitmq", (server,), environment=self._environment(), log=self.folder / "log"
+        )
+
+    def answers(self) -> bool:
+        try:
+            with socket.create_connection((HOST, self.port), 1.0) as connection:
+                connection.sendall(PROTOCOL_HEADER)
+                return bool(connection.recv(1))
+        except OSError:
+            return False
+
+    def close(self) -> None:
+        if self._epmd and self._epmd.running:
+            self._epmd.kill()
+            wait_until(self._epmd.has_exited, what="epmd is killed")
+            self._epmd.close()
+        super().close()
+
+    def _start_epmd(self) -> None:
+        """Erlang would start one as a daemon, and nobody would stop it."""
+        command = (executable("epmd"), "-port", str(self._epmd_port), "-address", HOST)
+        self._epmd = Child(Program("epmd", command, log=self.folder / "epmd.log"))
+        self._epmd.start()
+        wait_until(lambda: is_open(self._epmd_port), what="epmd answers")
+
+    def _environment(self) -> Mapping[str, str]:
+        kept = {key: value for key, value in os.environ.items() if "RABBITMQ" not in key}
+        return kept | {
+            "HOME": str(self.folder),
+            "ERL_EPMD_PORT": str(self._epmd_port),
+            "ERL_EPMD_ADDRESS": HOST,
+            "RABBITMQ_NODENAME": f"chatbus-test-{self.port}@localhost",
+            "RABBITMQ_DIST_PORT": str(self._distribution_port),
+            "RABBITMQ_CTL_DIST_PORT_MIN": str(self._tools_port),
+            "RABBITMQ_CTL_DIST_PORT_MAX": str(self._tools_port),
+            "RABBITMQ_MNESIA_BASE": str(self.folder / "data"),
+            "RABBITMQ_LOG_BASE": str(self.folder / "logs"),
+            "RABBITMQ_CONFIG_FILE": str(self.folder / "rabbitmq.conf"),
+            "RABBITMQ_ENABLED_PLUGINS_FILE": str(self.folder / "plugins"),
+        }

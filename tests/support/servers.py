@@ -1,0 +1,252 @@
+"""Real Redis, MariaDB and MongoDB-compatible servers, each on free ports in a folder of its own.
+
+    with Redis() as redis:
+        use(redis.url)
+        redis.kill()
+        redis.start()
+
+Nothing is shared with servers that run already, and nothing survives the test run, even when
+that is killed.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import itertools
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import Self
+
+from deploy.child import Child, Program
+from tests.support.ports import HOST, free_port, is_open
+from tests.support.wait import wait_until
+
+START_SECONDS = 60.0
+STOP_SECONDS = 20.0
+PASSWORD = "only-for-tests"
+
+
+class ServerMissing(Exception):
+    """A server program is not installed."""
+
+
+def executable(name: str, *folders: str) -> str:
+    """The path of a server program. Raises ServerMissing."""
+    path = os.pathsep.join([*folders, *os.get_exec_path(), "/usr/sbin", "/usr/local/sbin"])
+    found = shutil.which(name, path=path)
+    if not found:
+        raise ServerMissing(name)
+    return found
+
+
+class Server(ABC):
+    """A server process that a test may kill and start again on the same port and data."""
+
+    def __init__(self) -> None:
+        self.port = free_port()
+        self._folder = tempfile.TemporaryDirectory(prefix="chatbus-test-")
+        self.folder = Path(self._folder.name)
+        self._child: Child | None = None
+
+    @property
+    @abstractmethod
+    def url(self) -> str: ...
+
+    @abstractmethod
+    def program(self) -> Program:
+        """How to run it; called once, before the first start."""
+
+    def answers(self) -> bool:
+        return is_open(self.port)
+
+    @property
+    def pid(self) -> int:
+        assert self._child
+        return self._child.pid
+
+    def __enter__(self) -> Self:
+        try:
+            self._child = Child(self.program())
+            self.start()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def start(self) -> None:
+        assert self._child
+        self._child.start()
+        wait_until(self._is_up, START_SECONDS, f"{type(self).__name__} answers")
+
+    def kill(self) -> None:
+        """SIGKILL, and returns when the process is gone."""
+        assert self._child
+        self._child.kill()
+        wait_until(self._is_gone, STOP_SECONDS, f"{type(self).__name__} is killed")
+
+    def stop(self) -> None:
+        """SIGTERM, and returns when the process is gone."""
+        assert self._child
+        self._child.terminate()
+        wait_until(self._is_gone, STOP_SECONDS, f"{type(self).__name__} stops")
+
+    def close(self) -> None:
+        if self._child:
+            if self._child.running:
+                self.kill()
+            self._child.close()
+        self._folder.cleanup()
+
+    def _is_up(self) -> bool:
+        if self._is_gone():
+            log = (self.folder / "log").read_text(errors="replace")
+            raise AssertionError(f"{type(self).__name__} ended at its start:\n{log[-2000:]}")
+        return self.answers()
+
+    def _is_gone(self) -> bool:
+        assert self._child
+        self._child.has_exited()
+        return not self._child.running
+
+
+class Redis(Server):
+    """With the append-only file on, so that a killed server keeps what it took."""
+
+    _databases = itertools.count(1)
+
+    @property
+    def url(self) -> str:
+        return self.database(0)
+
+    def database(self, number: int) -> str:
+        return f"redis://:{PASSWORD}@{HOST}:{self.port}/{number}"
+
+    def fresh_database(self) -> str:
+        """The URL of a database that nobody has used."""
+        return self.database(next(self._databases))
+
+    def program(self) -> Program:
+        settings = {
+            "bind": HOST,
+            "port": self.port,
+            "requirepass": PASSWORD,
+            "dir": self.folder,
+            "appendonly": "yes",
+            "save": "",
+            "databases": 1_000,
+        }
+        arguments = [word for key, value in settings.items() for word in (f"--{key}", str(value))]
+        command = (executable("redis-server", str(Path(sys.executable).parent)), *arguments)
+        return Program("redis", command, log=self.folder / "log")
+
+    def answers(self) -> bool:
+        """PING is refused while the server still reads its file."""
+        try:
+            with socket.create_connection((HOST, self.port), 1.0) as connection:
+                connection.sendall(f"AUTH {PASSWORD}\r\nPING\r\nQUIT\r\n".encode())
+                return b"+PONG" in b"".join(iter(lambda: connection.recv(4096), b""))
+        except OSError:
+            return False
+
+
+class Mongo(Server):
+    """nx-27017: MongoDB's wire protocol on SQLite files, one per database."""
+
+    _databases = itertools.count(1)
+
+    @property
+    def url(self) -> str:
+        return self.database("chat")
+
+    def database(self, name: str) -> str:
+        return f"mongodb://{HOST}:{self.port}/{name}?directConnection=true"
+
+    def fresh_database(self) -> str:
+        return self.database(f"test{next(self._databases)}")
+
+    def program(self) -> Program:
+        data = self.folder / "data"
+        data.mkdir()
+        server = executable("nx-27017", str(Path(sys.executable).parent))
+        command = (server, "--host", HOST, "--port", str(self.port), "--data-dir", str(data))
+        files = ("--log-file", str(self.folder / "nx"), "--pid-file", str(self.folder / "pid"))
+        return Program("mongo", (*command, *files), log=self.folder / "log")
+
+
+class MariaDB(Server):
+    """utf8mb4, with the user ``chatbus``, who may make databases."""
+
+    _databases = itertools.count(1)
+
+    @property
+    def url(self) -> str:
+        return self.database("chatbus")
+
+    def database(self, name: str) -> str:
+        return f"mysql://chatbus:{PASSWORD}@{HOST}:{self.port}/{name}"
+
+    def fresh_database(self) -> str:
+        name = f"test{next(self._databases)}"
+        self.execute(f"CREATE DATABASE {name}")
+        return self.database(name)
+
+    def execute(self, sql: str) -> str:
+        """Runs ``sql`` as root and returns what the client prints."""
+        client = executable("mariadb")
+        command = [client, "--no-defaults", f"--socket={self._socket}", "--user=root", "-N"]
+        return subprocess.run(
+            [*command, "-e", sql], check=True, capture_output=True, text=True, timeout=30
+        ).stdout
+
+    def answers(self) -> bool:
+        return self._socket.exists() and is_open(self.port)
+
+    @property
+    def _socket(self) -> Path:
+        return self.folder / "socket"
+
+    def program(self) -> Program:
+        server = executable("mariadbd")
+        if not importlib.util.find_spec("MySQLdb"):
+            raise ServerMissing("mysqlclient")
+        data = self.folder / "data"
+        user = ["--user=root"] if os.geteuid() == 0 else []
+        self._install(data, user)
+        start = self.folder / "start.sql"
+        start.write_text(
+            "CREATE DATABASE IF NOT EXISTS chatbus;\n"
+            f"CREATE USER IF NOT EXISTS chatbus@'%' IDENTIFIED BY '{PASSWORD}';\n"
+            "GRANT ALL ON *.* TO chatbus@'%';\n"
+        )
+        options = {
+            "datadir": data,
+            "socket": self._socket,
+            "port": self.port,
+            "bind-address": HOST,
+            "pid-file": self.folder / "pid",
+            "init-file": start,
+            "character-set-server": "utf8mb4",
+            "collation-server": "utf8mb4_unicode_ci",
+        }
+        arguments = [f"--{name}={value}" for name, value in options.items()]
+        command = (server, "--no-defaults", *arguments, *user)
+        return Program("mariadb", command, log=self.folder / "log")
+
+    def _install(self, data: Path, user: list[str]) -> None:
+        installer = executable("mariadb-install-db")
+        command = [installer, "--no-defaults", f"--datadir={data}", "--skip-test-db"]
+        subprocess.run(
+            [*command, "--auth-root-authentication-method=normal", *user],
+            check=True,
+            capture_output=True,
+            timeout=120,
+        )

@@ -1,0 +1,145 @@
+from __future__ import annotations
+
+import json
+import uuid
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from bus import events
+from bus.errors import InvalidEvent, InvalidMessageBody
+from bus.events import MessagePosted
+from tests.support.events import posted
+
+GOOD: dict[str, Any] = {
+    "v": 1,
+    "id": "0193509d-8f7b-7abc-8def-0123456789ab",
+    "type": "message.posted",
+    "room_id": "7f3c0000-0000-4000-8000-000000000001",
+    "actor": {"id": 1, "name": "alice"},
+    "at": "2026-11-21T17:00:00.123Z",
+    "data": {"body": "hi"},
+}
+
+
+def changed(path: str, value: Any) -> bytes:
+    """GOOD with the field at ``path`` set, or removed when ``value`` is ``...``."""
+    event = json.loads(json.dumps(GOOD))
+    *parents, last = path.split(".")
+    target = event
+    for parent in parents:
+        target = target[parent]
+    if value is ...:
+        del target[last]
+    else:
+        target[last] = value
+    return json.dumps(event).encode()
+
+
+def test_an_event_survives_the_way_there_and_back() -> None:
+    event = posted("héllo 🙂 \u2028 <b>")
+    assert events.decode(events.encode(event)) == event
+
+
+def test_the_documented_form_is_accepted() -> None:
+    event = events.decode(json.dumps(GOOD).encode())
+    assert isinstance(event, MessagePosted)
+    assert json.loads(events.encode(event)) == GOOD
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("v", 2),
+        ("v", ...),
+        ("type", "message.liked"),
+        ("type", ...),
+        ("id", "7"),
+        ("id", ...),
+        ("room_id", "lobby"),
+        ("actor", ...),
+        ("actor.name", ""),
+        ("actor.id", "1"),
+        ("at", "yesterday"),
+        ("at", "2026-02-31T17:00:00.123Z"),
+        ("at", "2026-11-21T17:00:00.123+01:00"),
+        ("data", {}),
+        ("data.body", ""),
+        ("data.body", "x" * 4_001),
+        ("data.body", 7),
+        ("data.color", "red"),
+        ("extra", 1),
+    ],
+)
+def test_whatever_else_is_refused(path: str, value: Any) -> None:
+    with pytest.raises(InvalidEvent):
+        events.decode(changed(path, value))
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"[]", b"null", b"\xff\xfe", b'"hi"'])
+def test_what_is_no_json_object_is_refused(body: bytes) -> None:
+    with pytest.raises(InvalidEvent):
+        events.decode(body)
+
+
+def test_a_giant_is_refused_before_it_is_parsed() -> None:
+    with pytest.raises(InvalidEvent, match="65536"):
+        events.decode(b'"' + b"x" * events.MAX_EVENT_BYTES + b'"')
+
+
+def test_new_ids_grow_and_tell_the_time() -> None:
+    before = datetime.now(UTC)
+    ids = [events.new_id() for _ in range(1_000)]
+    assert ids == sorted(ids)
+    assert all(event_id.version == 7 for event_id in ids)
+    assert abs(events.time_of(ids[0]) - before) < timedelta(seconds=5)
+
+
+def test_a_derived_id_is_a_uuid7_that_depends_on_all_its_parts() -> None:
+    at = datetime(2004, 12, 25, 9, 14, tzinfo=UTC)
+    first = events.derived_id(at, 0, "room", "user", "body")
+    assert first.version == 7
+    assert first.variant == uuid.RFC_4122
+    assert events.timestamp(first) == "2004-12-25T09:14:00.000Z"
+    assert first == events.derived_id(at, 0, "room", "user", "body")
+    others = [
+        events.derived_id(at, 0, "room", "user", "other"),
+        events.derived_id(at, 0, "room", "us", "erbody"),
+        events.derived_id(at, 1, "room", "user", "body"),
+    ]
+    assert len({first, *others}) == 4
+    assert max(others) == others[-1], "a later position comes later"
+
+
+@pytest.mark.parametrize("body", ["x", "x" * 4_000, "🙂" * 4_000, "a\nb\tc", " x "])
+def test_bodies_that_may_be_posted(body: str) -> None:
+    assert events.check_message_body(body) == body
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        ("", "empty_body"),
+        (" \n\u3000\t", "empty_body"),
+        ("x" * 4_001, "body_too_long"),
+        ("a\0b", "invalid_characters"),
+        ("a\ud800b", "invalid_characters"),
+        (None, "invalid_body"),
+        (["x"], "invalid_body"),
+        (b"x", "invalid_body"),
+    ],
+)
+def test_bodies_that_may_not(body: object, code: str) -> None:
+    with pytest.raises(InvalidMessageBody) as refused:
+        events.check_message_body(body)
+    assert refused.value.code == code
+
+
+def test_the_message_carries_what_brokers_and_tools_look_at() -> None:
+    event = posted()
+    message = events.to_message(event)
+    assert message.routing_key == f"room.{event.room_id}.message.posted"
+    assert message.message_id == str(event.id)
+    assert message.headers["room_id"] == str(event.room_id)
+    assert message.type == "message.posted"

@@ -1,0 +1,1 @@
+"""`chatbus import`: chat logs from elsewhere, published as events with their original times."""

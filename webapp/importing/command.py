@@ -1,0 +1,42 @@
+"""The arguments of `chatbus import`; Django is set up before anything of it is imported."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+from bus.settings import Environment
+
+EXIT_MALFORMED = 3
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        'Publishes chat messages from a file of lines {"room","at","user","body"} with their '
+        "original times. Run it again to continue: what is in the history is left out."
+    )
+    parser.epilog = f"Exit status: 0 all is in, {EXIT_MALFORMED} some lines were malformed."
+    parser.add_argument("file", type=_file, help="FILE.jsonl or FILE.jsonl.gz")
+    parser.add_argument(
+        "--member", metavar="EMAIL", help="an account that becomes a member of every room"
+    )
+
+
+def run(arguments: argparse.Namespace, environment: Environment) -> int:
+    """Imports the file; the exit status."""
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "webapp.project.settings")
+    import django
+
+    django.setup()
+    from webapp.importing.importer import import_file
+
+    counts = import_file(arguments.file, member=arguments.member)
+    return EXIT_MALFORMED if counts.malformed else 0
+
+
+def _file(text: str) -> Path:
+    path = Path(text)
+    if not path.is_file():
+        raise argparse.ArgumentTypeError(f"there is no file {text}")
+    return path
