@@ -65,25 +65,22 @@ def room_id(name: str) -> uuid.UUID:
 class LineReader:
     """Reads a file, plain or compressed with gzip, line by line.
 
-    ``position`` and ``size`` are in bytes of the file as it lies on the disk.
+    ``size`` and ``position``, how far it has read, are in bytes of the file as it lies on disk.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self.size = path.stat().st_size
-        self._file: BinaryIO = path.open("rb")
+        self.position = 0
         self._numbering = _Numbering()
-
-    @property
-    def position(self) -> int:
-        return self._file.tell()
 
     def __iter__(self) -> Iterator[Line | Malformed]:
         """Blank lines are passed over. Raises PermanentError when the compression is damaged."""
         number = 0
         try:
-            with self._file, _unpacked(self._file) as lines:
+            with self._path.open("rb") as file, _unpacked(file) as lines:
                 for number, text in enumerate(lines, start=1):
+                    self.position = file.tell()
                     if text.strip():
                         yield self._parse(number, text)
         except (EOFError, gzip.BadGzipFile, zlib.error) as error:

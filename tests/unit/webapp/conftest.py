@@ -1,0 +1,126 @@
+"""Django on SQLite in memory, a Redis of its own as broker, and a MongoDB-compatible server."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from unittest import mock
+
+import django
+import pytest
+from django.conf import LazySettings
+from django.test import Client
+
+from bus import events, topology
+from bus.events import Event
+from bus.source import open_source
+from tests.conftest import run_server
+from tests.support.servers import Mongo, Redis
+
+PASSWORD = "correct horse battery 9"
+_redis = Redis()
+_mongo = Mongo()
+SETTINGS = {
+    "DJANGO_SETTINGS_MODULE": "webapp.project.settings",
+    "DATABASE_URL": "sqlite://:memory:",
+    "BROKER_URL": _redis.url,
+    "MONGO_URL": _mongo.url,
+    "SECRET_KEY": "only-for-tests",
+    "TICKET_KEYS": f"test:{'k' * 32}",
+    "ALLOWED_HOSTS": "testserver,chat.example.org",
+    "BRIDGE_URL": "",
+    "SECURE_COOKIES": "",
+    "DEBUG": "",
+}
+# Only while the settings are read: other suites start processes with settings of their own.
+with mock.patch.dict(os.environ, SETTINGS):
+    django.setup()
+
+
+@pytest.fixture(autouse=True)
+def quick_passwords(settings: LazySettings) -> None:
+    """The real hasher takes half a second on purpose."""
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+
+class Broker:
+    """The Redis that the web tier publishes to, and what has arrived there."""
+
+    def __init__(self, server: Redis) -> None:
+        self._server = server
+        self._is_running = True
+
+    def stop(self) -> None:
+        self._server.kill()
+        self._is_running = False
+
+    def start(self) -> None:
+        if not self._is_running:
+            self._server.start()
+            self._is_running = True
+
+    def taken(self) -> list[Event]:
+        """Takes all events off the queue of the room logs, in order."""
+        source = open_source(self._server.url, topology.REDIS_PUBLISHER, prefetch=1_000)
+        try:
+            deliveries = source.receive(1_000, 0.01)
+            source.ack(deliveries)
+            return [events.decode(delivery.body) for delivery in deliveries]
+        finally:
+            source.close()
+
+
+@pytest.fixture(scope="session")
+def _broker_server() -> Iterator[Redis]:
+    yield from run_server(_redis)
+
+
+@pytest.fixture
+def broker(_broker_server: Redis) -> Iterator[Broker]:
+    broker = Broker(_broker_server)
+    broker.taken()
+    yield broker
+    broker.start()
+
+
+@pytest.fixture(scope="session")
+def mongo_server_of_web() -> Iterator[Mongo]:
+    yield from run_server(_mongo)
+
+
+class Browser(Client):
+    """A test client that sends and reads JSON, for one user."""
+
+    def __init__(self, user: object = None, **options: object) -> None:
+        super().__init__(**options)
+        self.user = user
+        if user:
+            self.force_login(user)
+
+    def send(self, method: str, path: str, content: object = None, **headers: str):
+        return self.generic(
+            method,
+            path,
+            b"" if content is None else events.msgspec.json.encode(content),
+            content_type="application/json",
+            headers={name.replace("_", "-"): value for name, value in headers.items()},
+        )
+
+
+@pytest.fixture
+def browser(transactional_db: None, broker: Broker) -> Callable[[str], Browser]:
+    """Makes a logged-in user by name; the e-mail address is ``<name>@example.org``."""
+    from webapp.accounts.models import User
+
+    def make(name: str) -> Browser:
+        return Browser(User.objects.create_user(f"{name}@example.org", name, PASSWORD))
+
+    return make
+
+
+@pytest.fixture
+def room(browser: Callable[[str], Browser]) -> tuple[Browser, str]:
+    """A room's owner and the room's path in the API."""
+    owner = browser("alice")
+    room_id = owner.send("POST", "/api/rooms", {"name": "Lighthouse"}).json()["id"]
+    return owner, f"/api/rooms/{room_id}"

@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+import uuid
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from bus import events
+from webapp.history.store import messages
+
+START = datetime(2004, 12, 25, 12, 0, tzinfo=UTC)
+
+
+def document(room_path, number):
+    at = START + timedelta(minutes=number)
+    message_id = str(events.derived_id(at, 0, room_path))
+    return {
+        "_id": message_id,
+        "id": message_id,
+        "room_id": room_path.removeprefix("/api/rooms/"),
+        "user": {"id": 1, "name": "alice"},
+        "body": str(number),
+        "at": events.format_time(at),
+        "edited_at": None,
+        "deleted_at": None,
+        "last_event_id": message_id,
+    }
+
+
+@pytest.fixture
+def stored(mongo_server_of_web, room):
+    """A room with the messages "0" to "9"."""
+    owner, path = room
+    documents = [document(path, number) for number in range(10)]
+    messages.insert_many(documents)
+    return owner, f"{path}/messages", [entry["id"] for entry in documents]
+
+
+def bodies(answer):
+    return [message["body"] for message in answer["messages"]]
+
+
+def test_the_latest_page_is_newest_last(stored):
+    owner, path, ids = stored
+    answer = owner.send("GET", f"{path}?limit=3").json()
+    assert (bodies(answer), answer["has_more"]) == (["7", "8", "9"], True)
+    assert answer["messages"][0] == {
+        "id": ids[7],
+        "room_id": path.split("/")[3],
+        "user": {"id": 1, "name": "alice"},
+        "body": "7",
+        "at": "2004-12-25T12:07:00.000Z",
+        "edited_at": None,
+        "deleted_at": None,
+    }
+
+
+def test_pages_before_lead_to_the_first_message(stored):
+    owner, path, ids = stored
+    answer = owner.send("GET", f"{path}?limit=3&before={ids[4]}").json()
+    assert (bodies(answer), answer["has_more"]) == (["1", "2", "3"], True)
+    answer = owner.send("GET", f"{path}?limit=3&before={ids[1]}").json()
+    assert (bodies(answer), answer["has_more"]) == (["0"], False)
+
+
+def test_pages_after_lead_to_the_last_message(stored):
+    owner, path, ids = stored
+    answer = owner.send("GET", f"{path}?limit=3&after={ids[4]}").json()
+    assert (bodies(answer), answer["has_more"]) == (["5", "6", "7"], True)
+    answer = owner.send("GET", f"{path}?limit=3&after={ids[7]}").json()
+    assert (bodies(answer), answer["has_more"]) == (["8", "9"], False)
+
+
+def test_a_room_shows_its_own_messages(stored, browser):
+    _, path, _ = stored
+    bob = browser("bob")
+    other = bob.send("POST", "/api/rooms", {"name": "Other"}).json()["id"]
+    assert bob.send("GET", f"/api/rooms/{other}/messages").json() == {
+        "messages": [],
+        "has_more": False,
+    }
+    assert bob.send("GET", path).status_code == 403
+
+
+def test_an_edit_that_came_before_its_message_is_not_shown(stored):
+    owner, path, _ = stored
+    early = document(path.removesuffix("/messages"), 20)
+    del early["user"], early["at"]
+    messages.insert_one(early)
+    assert bodies(owner.send("GET", f"{path}?limit=1").json()) == ["9"]
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "limit=0",
+        "limit=201",
+        "limit=-1",
+        "limit=x",
+        "limit=1e2",
+        "limit=",
+        "before=x",
+        "after=",
+        f"before={uuid.uuid4()}&after={uuid.uuid4()}",
+    ],
+)
+def test_bad_ranges_are_refused(room, query):
+    owner, path = room
+    response = owner.send("GET", f"{path}/messages?{query}")
+    assert (response.status_code, response.json()["error"]["code"]) == (400, "invalid_input")
+
+
+def test_without_mongodb_the_history_is_503(mongo_server_of_web, room):
+    owner, path = room
+    mongo_server_of_web.kill()
+    try:
+        response = owner.send("GET", f"{path}/messages")
+    finally:
+        mongo_server_of_web.start()
+    assert (response.status_code, response.json()["error"]["code"]) == (503, "unavailable")
+    assert response.headers["Retry-After"] == "1"

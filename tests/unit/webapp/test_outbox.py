@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+import logging
+import uuid
+from datetime import timedelta
+
+import pytest
+from django.db import transaction
+from django.utils import timezone
+
+from bus.errors import BrokerUnavailable
+from webapp.outbox import relay, services
+from webapp.outbox.models import OutboxEvent
+from webapp.rooms.services import add_member, create_room
+
+
+def age_rows():
+    OutboxEvent.objects.update(created_at=timezone.now() - timedelta(seconds=5))
+
+
+def test_a_rolled_back_change_publishes_nothing(browser, broker):
+    alice = browser("alice")
+
+    def create_and_fail():
+        with transaction.atomic():
+            create_room(alice.user, "Kitchen")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        create_and_fail()
+    assert not OutboxEvent.objects.exists()
+    assert broker.taken() == []
+
+
+def test_without_a_broker_the_change_holds_and_its_events_wait(browser, broker, caplog):
+    alice, bob = browser("alice"), browser("bob")
+    broker.stop()
+    with caplog.at_level(logging.WARNING):
+        response = alice.send("POST", "/api/rooms", {"name": "Kitchen"})
+        add_member(uuid.UUID(response.json()["id"]), bob.user, actor=alice.user)
+    assert response.status_code == 201
+    assert "left to the relay" in caplog.text
+    assert OutboxEvent.objects.count() == 3
+
+    broker.start()
+    age_rows()
+    relay.sweep()
+    types = [event.type for event in broker.taken()]
+    assert types == ["room.created", "member.added", "member.added"]
+    assert not OutboxEvent.objects.exists()
+
+
+def test_what_waits_goes_before_what_is_new(browser, broker):
+    alice, bob = browser("alice"), browser("bob")
+    broker.stop()
+    membership = create_room(alice.user, "Kitchen")
+    broker.start()
+    add_member(membership.room_id, bob.user, actor=alice.user)
+    published = broker.taken()
+    assert [event.type for event in published] == ["room.created", "member.added", "member.added"]
+    assert [event.id for event in published] == sorted(event.id for event in published)
+
+
+def test_rows_stay_when_publishing_fails(browser, broker):
+    alice = browser("alice")
+    broker.stop()
+    room_id = create_room(alice.user, "Kitchen").room_id
+    with pytest.raises(BrokerUnavailable):
+        services.flush_room(room_id)
+    assert OutboxEvent.objects.count() == 2
+
+
+def test_more_rows_than_a_batch_go_in_order(browser, broker, monkeypatch):
+    monkeypatch.setattr(services, "BATCH", 2)
+    alice, bob, carol = browser("alice"), browser("bob"), browser("carol")
+    broker.stop()
+    room_id = create_room(alice.user, "Kitchen").room_id
+    add_member(room_id, bob.user, actor=alice.user)
+    add_member(room_id, carol.user, actor=alice.user)
+    broker.start()
+    services.flush_room(room_id)
+    published = [event.id for event in broker.taken()]
+    assert len(published) == 4
+    assert published == sorted(published)
+
+
+def test_the_relay_leaves_young_rows_to_their_request(browser, broker):
+    alice = browser("alice")
+    broker.stop()
+    create_room(alice.user, "Kitchen")
+    broker.start()
+    relay.sweep()
+    assert OutboxEvent.objects.count() == 2
+    age_rows()
+    relay.sweep()
+    assert OutboxEvent.objects.count() == 0
+
+
+def test_the_relay_outlives_a_broker_that_is_away(browser, broker, caplog):
+    alice = browser("alice")
+    broker.stop()
+    create_room(alice.user, "Kitchen")
+    age_rows()
+
+    class StopAfterTwoSweeps:
+        sweeps = 0
+
+        def wait(self, seconds):
+            self.sweeps += 1
+            if self.sweeps == 2:
+                broker.start()
+            return self.sweeps > 2
+
+    with caplog.at_level(logging.WARNING):
+        relay.run(StopAfterTwoSweeps())
+    assert "trying again" in caplog.text
+    assert not OutboxEvent.objects.exists()

@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from tests.unit.webapp.conftest import Browser
+
+
+def policy(response):
+    directives = response.headers["Content-Security-Policy"].split("; ")
+    return {name: values for name, *values in (directive.split() for directive in directives)}
+
+
+@pytest.mark.django_db
+def test_the_policy_allows_no_inline_script_and_only_our_bridge(client):
+    found = policy(client.get("/accounts/login/", headers={"Host": "chat.example.org:8002"}))
+    assert found["default-src"] == ["'none'"]
+    assert found["script-src"] == found["style-src"] == ["'self'"]
+    assert found["connect-src"] == ["'self'", "ws://chat.example.org:8001"]
+    assert found["frame-ancestors"] == ["'none'"]
+
+
+def test_pages_keep_to_the_policy(room):
+    owner, path = room
+    for page in ("/rooms/", path.removeprefix("/api") + "/"):
+        html = owner.get(page).content.decode()
+        assert not re.search(r"<style|\sstyle=|\son\w+=|<script(?![^>]*\ssrc=)", html)
+
+
+def test_a_forged_host_is_a_clear_400(client):
+    response = client.get("/rooms/", headers={"Host": "evil.example"})
+    assert response.status_code == 400
+    assert "evil" not in response.headers["Content-Security-Policy"]
+    response = client.get("/api/rooms", headers={"Host": "evil.example"})
+    assert response.status_code == 400
+    assert response.json()["error"]["code"]
+
+
+def test_a_missing_csrf_token_is_403_in_json(room, broker):
+    owner, path = room
+    strict = Browser(owner.user, enforce_csrf_checks=True)
+    broker.taken()
+    for method, address in (("POST", f"{path}/messages"), ("POST", "/api/rooms")):
+        response = strict.send(method, address, {"body": "hi", "name": "hi"})
+        assert (response.status_code, response.json()["error"]["code"]) == (403, "csrf_failed")
+    assert strict.send("DELETE", f"{path}/members/{owner.user.id}").status_code == 403
+    assert broker.taken() == []
+
+
+def test_the_page_carries_the_token_that_the_api_wants(room):
+    owner, path = room
+    strict = Browser(owner.user, enforce_csrf_checks=True)
+    page = strict.get(path.removeprefix("/api") + "/").content.decode()
+    token = re.search(r'name="csrf-token" content="(\w+)"', page)[1]
+    response = strict.send("POST", f"{path}/messages", {"body": "hi"}, X_CSRFToken=token)
+    assert response.status_code == 202
+
+
+@pytest.mark.django_db
+def test_who_is_not_logged_in_hears_that_first():
+    response = Browser(enforce_csrf_checks=True).send("POST", "/api/rooms", {"name": "x"})
+    assert (response.status_code, response.json()["error"]["code"]) == (401, "not_logged_in")
+
+
+def test_a_form_without_token_is_a_403_page(room):
+    owner, _ = room
+    response = Browser(owner.user, enforce_csrf_checks=True).post("/rooms/", {"name": "x"})
+    assert response.status_code == 403
+    assert "CSRF" in response.content.decode()
+
+
+def test_an_error_of_ours_is_500_without_details(room, monkeypatch):
+    owner, _ = room
+
+    def fail(user):
+        raise RuntimeError("a secret detail")
+
+    monkeypatch.setattr("webapp.rooms.selectors.memberships_of", fail)
+    owner.raise_request_exception = False
+    response = owner.send("GET", "/api/rooms")
+    assert (response.status_code, response.json()["error"]["code"]) == (500, "error")
+    assert "secret" not in response.content.decode()
+    assert owner.get("/rooms/").status_code == 500
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("path", ["/api/", "/api/nonsense", "/api/rooms/", "/api/rooms/7"])
+def test_unknown_addresses_of_the_api_are_404_in_json(client, path):
+    for response in (client.get(path), client.post(path)):
+        assert (response.status_code, response.json()["error"]["code"]) == (404, "not_found")
+
+
+@pytest.mark.django_db
+def test_unknown_pages_are_404_pages(client):
+    response = client.get("/nonsense/")
+    assert response.status_code == 404
+    assert "Go to your rooms" in response.content.decode()
+
+
+def test_the_api_is_never_cached(room):
+    owner, path = room
+    assert "no-store" in owner.send("GET", path).headers["Cache-Control"]
+
+
+@pytest.mark.parametrize(
+    ("path", "type_"),
+    [("chat/room.js", "text/javascript"), ("project/base.css", "text/css")],
+)
+def test_static_files_are_served_without_a_build_step(client, path, type_):
+    response = client.get(f"/static/{path}")
+    assert response.status_code == 200
+    assert response.headers["Content-Type"].startswith(type_)
+    assert response.headers["Cache-Control"] == "max-age=60, public"

@@ -1,0 +1,1 @@
+"""Users: e-mail as login, a display name; register, log in, log out."""

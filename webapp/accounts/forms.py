@@ -1,0 +1,59 @@
+"""The forms of the account pages."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+from django.contrib.auth.forms import AuthenticationForm, BaseUserCreationForm
+
+from webapp.accounts.models import MAX_DISPLAY_NAME, User, normal_email
+from webapp.project.errors import InvalidInput
+from webapp.project.text import clean_name
+
+
+class RegisterForm(BaseUserCreationForm):
+    class Meta:
+        model = User
+        fields = ("email", "display_name")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["email"].widget.attrs |= {"autocomplete": "email", "autofocus": True}
+        self.fields["email"].error_messages["unique"] = _TAKEN
+        self.fields["display_name"].widget.attrs["autocomplete"] = "nickname"
+        self.fields["display_name"].help_text = "What others see next to your messages."
+        self.fields[
+            "password1"
+        ].help_text = "At least 8 characters; no common password, not only digits."
+        self.fields["password2"].label = "Password again"
+        self.fields["password2"].help_text = ""
+
+    def clean_email(self) -> str:
+        email = normal_email(self.cleaned_data["email"])
+        if User.objects.filter(email=email).exists():
+            raise forms.ValidationError(_TAKEN)
+        return email
+
+    def clean_display_name(self) -> str:
+        try:
+            return clean_name(self.cleaned_data["display_name"], "Display name", MAX_DISPLAY_NAME)
+        except InvalidInput as error:
+            raise forms.ValidationError(str(error)) from error
+
+
+class LoginForm(AuthenticationForm):
+    error_messages = {  # noqa: RUF012 - Django's own way to override texts
+        "invalid_login": "E-mail address and password do not match an account.",
+        "inactive": "This account is switched off.",
+    }
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["username"].label = "E-mail"
+        self.fields["username"].widget = forms.EmailInput(
+            attrs={"autocomplete": "email", "autofocus": True}
+        )
+
+
+_TAKEN = "There is an account with this e-mail address. Log in instead."

@@ -1,0 +1,33 @@
+"""Register, log in, log out."""
+
+from __future__ import annotations
+
+from django.contrib.auth import login
+from django.contrib.auth.views import LoginView as DjangoLoginView
+from django.forms import BaseModelForm
+from django.http import HttpResponse
+from django.shortcuts import redirect
+from django.urls import reverse_lazy
+from django.views.generic import CreateView
+
+from webapp.accounts.forms import LoginForm, RegisterForm
+from webapp.accounts.models import User
+
+
+class RegisterView(CreateView):
+    """Makes the account and logs it in; bad input keeps the form and says what is wrong."""
+
+    form_class = RegisterForm
+    template_name = "accounts/register.html"
+    success_url = reverse_lazy("rooms:list")
+
+    def form_valid(self, form: BaseModelForm[User]) -> HttpResponse:
+        user = form.save()
+        login(self.request, user)
+        return redirect(self.success_url)
+
+
+class LoginView(DjangoLoginView):
+    form_class = LoginForm
+    template_name = "accounts/login.html"
+    redirect_authenticated_user = True

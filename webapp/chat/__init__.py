@@ -1,0 +1,1 @@
+"""Posting messages, and the ticket to the socket that shows them."""

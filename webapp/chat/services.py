@@ -1,0 +1,79 @@
+"""Posting a message: check it, name it, publish it."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import uuid
+from datetime import timedelta
+
+from django.utils import timezone
+
+from bus import events
+from bus.errors import InvalidMessageBody
+from bus.events import MessagePosted, Person, PostedData
+from webapp.accounts.models import User
+from webapp.chat.models import IdempotencyKey
+from webapp.project.broker import publisher
+from webapp.project.errors import InvalidInput
+from webapp.rooms.selectors import membership_of
+
+MAX_KEY = 255
+KEY_LIFE = timedelta(days=1)
+_KEY = re.compile(rf"[!-~]{{1,{MAX_KEY}}}")
+
+
+def post_message(
+    user: User, room_id: uuid.UUID, body: object, key: str | None = None
+) -> MessagePosted:
+    """Publishes a message to a room; returns when the broker has confirmed it.
+
+    The same ``key`` (Idempotency-Key, 1 to 255 visible ASCII characters) gives the same event
+    id for a day, and every sink ignores an id that it has seen. Raises NotFound, Forbidden,
+    InvalidInput or a BusError; after a retryable one, post again with the same key.
+    """
+    membership_of(user, room_id)
+    text = _checked(body)
+    event = events.make(
+        MessagePosted,
+        event_id=None if key is None else _message_id(user, room_id, text, key),
+        room_id=room_id,
+        actor=Person(user.id, user.display_name),
+        data=PostedData(text),
+    )
+    publisher.publish(events.to_message(event))
+    return event
+
+
+def _checked(body: object) -> str:
+    try:
+        return events.check_message_body(body)
+    except InvalidMessageBody as error:
+        raise InvalidInput(str(error), error.code) from error
+
+
+def _message_id(user: User, room_id: uuid.UUID, body: str, key: str) -> uuid.UUID:
+    """The id for this key: a new one, or the one that an earlier try was given."""
+    if not _KEY.fullmatch(key):
+        raise InvalidInput(
+            f"Idempotency-Key must be 1 to {MAX_KEY} visible ASCII characters.",
+            "invalid_idempotency_key",
+        )
+    request_hash = _hash(f"{room_id} {body}")
+    known, created = IdempotencyKey.objects.get_or_create(
+        user=user,
+        key_hash=_hash(key),
+        defaults={"message_id": events.new_id(), "request_hash": request_hash},
+    )
+    if created:
+        IdempotencyKey.objects.filter(user=user, created_at__lt=timezone.now() - KEY_LIFE).delete()
+    elif known.request_hash != request_hash:
+        raise InvalidInput(
+            "This Idempotency-Key was used for another message. Use a new one for each message.",
+            "idempotency_key_reused",
+        )
+    return known.message_id
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,38 @@
+// The JSON API. Every failure is an ApiError; `status` is 0 when nothing answered.
+
+const TIMEOUT = 15_000;
+const csrfToken = document.querySelector('meta[name="csrf-token"]').content;
+
+export class ApiError extends Error {
+  constructor(status, message, retryAfter = 0) {
+    super(message);
+    this.status = status;
+    this.retryAfter = retryAfter;
+  }
+
+  // Whether the same request may succeed later.
+  get isTemporary() {
+    return this.status === 0 || this.status === 429 || this.status >= 500;
+  }
+}
+
+export async function call(method, path, { body, headers = {} } = {}) {
+  const answer = await send(method, path, body, headers);
+  const content = await answer.json().catch(() => null);
+  if (answer.ok) return content;
+  const message = content?.error?.message ?? `The server answered ${answer.status}.`;
+  throw new ApiError(answer.status, message, Number(answer.headers.get("Retry-After")) || 0);
+}
+
+async function send(method, path, body, headers) {
+  const options = { method, headers: { "X-CSRFToken": csrfToken, ...headers }, signal: AbortSignal.timeout(TIMEOUT) };
+  if (body !== undefined) {
+    options.body = JSON.stringify(body);
+    options.headers["Content-Type"] = "application/json";
+  }
+  try {
+    return await fetch(`/api/${path}`, options);
+  } catch {
+    throw new ApiError(0, "The server cannot be reached.");
+  }
+}

@@ -1,0 +1,55 @@
+"""The JSON API of messages, and the socket ticket."""
+
+from __future__ import annotations
+
+import uuid
+
+from django.conf import settings
+from django.http import HttpResponse, JsonResponse
+from django.utils.crypto import salted_hmac
+
+from bus.ticket import LIFETIME
+from webapp.chat.services import post_message
+from webapp.history.selectors import DEFAULT_LIMIT, MAX_LIMIT, Range, history_page
+from webapp.project.api import ApiView, UserRequest, read_json, read_limit, read_uuid
+from webapp.project.bridge import bridge_url
+from webapp.project.errors import InvalidInput
+from webapp.rooms.selectors import membership_of, room_ids_of
+
+
+class MessagesView(ApiView):
+    def get(self, request: UserRequest, room_id: uuid.UUID) -> HttpResponse:
+        membership_of(request.user, room_id)
+        messages, has_more = history_page(room_id, _range(request))
+        return JsonResponse({"messages": messages, "has_more": has_more})
+
+    def post(self, request: UserRequest, room_id: uuid.UUID) -> HttpResponse:
+        """202 says that the broker has the message; sockets and the history follow."""
+        body = read_json(request).get("body")
+        event = post_message(request.user, room_id, body, request.headers.get("Idempotency-Key"))
+        answer = {"id": str(event.id), "room_id": str(room_id), "at": event.at}
+        return JsonResponse(answer, status=202)
+
+
+def _range(request: UserRequest) -> Range:
+    before, after = read_uuid(request, "before"), read_uuid(request, "after")
+    if before and after:
+        raise InvalidInput("Give “before” or “after”, not both.")
+    return Range(before, after, read_limit(request, DEFAULT_LIMIT, MAX_LIMIT))
+
+
+class SocketTicketView(ApiView):
+    def post(self, request: UserRequest) -> HttpResponse:
+        ticket = settings.TICKET_KEYS.sign(
+            user_id=request.user.id,
+            user_name=request.user.display_name,
+            session=_session_name(request),
+            room_ids=room_ids_of(request.user),
+        )
+        answer = {"ticket": ticket, "url": bridge_url(request), "expires_in": LIFETIME}
+        return JsonResponse(answer)
+
+
+def _session_name(request: UserRequest) -> str:
+    """Names the login session without giving its key away."""
+    return salted_hmac("chatbus.socket-ticket", str(request.session.session_key)).hexdigest()

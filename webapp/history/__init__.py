@@ -1,0 +1,1 @@
+"""Reading the stored messages of a room."""

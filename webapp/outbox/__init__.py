@@ -1,0 +1,1 @@
+"""Events that follow from a database change: written with it, published after it."""

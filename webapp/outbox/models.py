@@ -1,0 +1,20 @@
+"""The outbox: events that are committed and not yet published."""
+
+from __future__ import annotations
+
+from django.db import models
+from django.utils import timezone
+
+
+class OutboxEvent(models.Model):
+    """One event; within a room the order of ids is the order to publish in."""
+
+    room_id = models.UUIDField()
+    event = models.TextField()
+    created_at = models.DateTimeField(default=timezone.now, db_index=True)
+
+    class Meta:
+        indexes = (models.Index(fields=("room_id", "id"), name="outbox_room_order"),)
+
+    def __str__(self) -> str:
+        return self.event

@@ -1,0 +1,133 @@
+"""The common part of the JSON API: log-in, JSON in, JSON out, errors as JSON."""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from typing import Any
+
+import msgspec
+from django.conf import settings
+from django.core.exceptions import RequestDataTooBig
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
+from django.utils.decorators import method_decorator
+from django.views import View
+from django.views.decorators.cache import never_cache
+
+from bus.errors import RetryableError
+from webapp.accounts.models import User
+from webapp.project.errors import (
+    InvalidInput,
+    MethodNotAllowed,
+    NotFound,
+    NotLoggedIn,
+    TooLarge,
+    Unavailable,
+    UnsupportedMediaType,
+    WebError,
+)
+
+logger = logging.getLogger(__name__)
+
+RETRY_AFTER = 1
+
+
+class UserRequest(HttpRequest):
+    """A request of somebody who is logged in."""
+
+    user: User
+
+
+@method_decorator(never_cache, name="dispatch")
+class ApiView(View):
+    """Base of the API's views: only for users who are logged in."""
+
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        try:
+            if not request.user.is_authenticated:
+                raise NotLoggedIn("Log in first.")
+            return super().dispatch(request, *args, **kwargs)
+        except WebError as error:
+            return error_response(error)
+        except RetryableError as error:
+            logger.warning("%s %s: %s", request.method, request.path, error)
+            return error_response(
+                Unavailable("The message bus cannot take this now. Try again in a moment.")
+            )
+
+    def http_method_not_allowed(
+        self, request: HttpRequest, *args: Any, **kwargs: Any
+    ) -> HttpResponse:
+        allowed = super().http_method_not_allowed(request, *args, **kwargs)["Allow"]
+        response = error_response(MethodNotAllowed(f"Accepted here: {allowed}."))
+        response["Allow"] = allowed
+        return response
+
+
+class UnknownView(ApiView):
+    """Every path under /api/ that means nothing."""
+
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        return error_response(NotFound("There is nothing at this address."))
+
+
+def error_response(error: WebError) -> JsonResponse:
+    response = JsonResponse(
+        {"error": {"code": error.code, "message": str(error)}}, status=error.status
+    )
+    if isinstance(error, Unavailable):
+        response["Retry-After"] = str(RETRY_AFTER)
+    return response
+
+
+def read_json(request: HttpRequest) -> dict[str, Any]:
+    """The JSON object (RFC 8259) in the request's body.
+
+    Raises UnsupportedMediaType, TooLarge (above 64 KiB) or InvalidInput.
+    """
+    if request.content_type != "application/json":
+        raise UnsupportedMediaType("Send the Content-Type application/json.")
+    try:
+        content = msgspec.json.decode(request.body)
+    except RequestDataTooBig:
+        raise too_large() from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidInput(f"The body is no valid JSON: {error}", "invalid_json") from error
+    if not isinstance(content, dict):
+        raise InvalidInput("The body must be a JSON object.", "invalid_json")
+    return content
+
+
+def too_large() -> TooLarge:
+    limit = settings.DATA_UPLOAD_MAX_MEMORY_SIZE // 1024
+    return TooLarge(f"The request is too large; at most {limit} KiB are accepted.")
+
+
+def read_limit(request: HttpRequest, default: int, maximum: int) -> int:
+    """The query parameter ``limit``, 1 to ``maximum``. Raises InvalidInput."""
+    return read_number(request, "limit", 1, maximum) or default
+
+
+def read_number(request: HttpRequest, name: str, minimum: int, maximum: int) -> int | None:
+    """The whole number in query parameter ``name``, None if absent. Raises InvalidInput."""
+    text = request.GET.get(name)
+    if text is None:
+        return None
+    # isdecimal alone lets other scripts' digits through, and int() takes any number of them.
+    if not (text.isascii() and text.isdecimal() and len(text) < 20):
+        raise InvalidInput(f"“{name}” must be a whole number from {minimum} to {maximum}.")
+    number = int(text)
+    if not minimum <= number <= maximum:
+        raise InvalidInput(f"“{name}” must be a whole number from {minimum} to {maximum}.")
+    return number
+
+
+def read_uuid(request: HttpRequest, name: str) -> uuid.UUID | None:
+    """The UUID in query parameter ``name``, None if absent. Raises InvalidInput."""
+    text = request.GET.get(name)
+    if text is None:
+        return None
+    try:
+        return uuid.UUID(text)
+    except ValueError:
+        raise InvalidInput(f"“{name}” must be a message id.") from None

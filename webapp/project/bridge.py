@@ -1,0 +1,25 @@
+"""The address of the websocket server, as the browser of a request can reach it."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+from django.conf import settings
+from django.core.exceptions import DisallowedHost
+from django.http import HttpRequest
+from django.http.request import split_domain_port
+
+
+def bridge_url(request: HttpRequest) -> str:
+    """BRIDGE_URL with ``{host}`` replaced by the host name that the browser used."""
+    host, _ = split_domain_port(request.get_host())
+    return settings.BRIDGE_URL.replace("{host}", host)
+
+
+def bridge_origin(request: HttpRequest) -> str:
+    """Scheme, host and port of ``bridge_url``; nothing for a request with a forged host."""
+    try:
+        parts = urlsplit(bridge_url(request))
+    except DisallowedHost:
+        return ""
+    return f"{parts.scheme}://{parts.netloc}"

@@ -1,0 +1,46 @@
+"""Answers to requests that no view handled: JSON under /api/, a page elsewhere."""
+
+from __future__ import annotations
+
+from django.core.exceptions import RequestDataTooBig
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+
+from webapp.project.api import error_response, too_large
+from webapp.project.errors import Forbidden, InvalidInput, NotFound, NotLoggedIn, WebError
+
+API_PREFIX = "/api/"
+
+
+def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
+    if isinstance(exception, RequestDataTooBig):
+        return error_answer(request, too_large())
+    return error_answer(request, InvalidInput("The server cannot make sense of this request."))
+
+
+def permission_denied(request: HttpRequest, exception: Exception) -> HttpResponse:
+    return error_answer(request, Forbidden(str(exception) or "You may not do this."))
+
+
+def page_not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
+    return error_answer(request, NotFound("There is nothing at this address."))
+
+
+def server_error(request: HttpRequest) -> HttpResponse:
+    return error_answer(request, WebError("Something went wrong here. It has been logged."))
+
+
+def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
+    """CSRF_FAILURE_VIEW. Who is not logged in hears that first: every API call needs it."""
+    if request.path.startswith(API_PREFIX) and not request.user.is_authenticated:
+        return error_response(NotLoggedIn("Log in first."))
+    message = "The request lacks a valid CSRF token. Reload the page and try again."
+    return error_answer(request, Forbidden(message, "csrf_failed"))
+
+
+def error_answer(request: HttpRequest, error: WebError) -> HttpResponse:
+    """``error`` in the form that the address calls for."""
+    if request.path.startswith(API_PREFIX):
+        return error_response(error)
+    context = {"status": error.status, "message": str(error)}
+    return render(request, "project/error.html", context, status=error.status)

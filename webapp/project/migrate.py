@@ -1,0 +1,28 @@
+"""``chatbus migrate``: brings the database's tables to this version."""
+
+from __future__ import annotations
+
+import argparse
+import os
+
+from bus.errors import RetryableError
+from bus.settings import Environment
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """It takes none."""
+
+
+def run(arguments: argparse.Namespace, environment: Environment) -> int:
+    """Applies the migrations that are missing. Raises RetryableError when the database is away."""
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "webapp.project.settings")
+    import django
+    from django.core.management import call_command
+    from django.db import OperationalError
+
+    django.setup()
+    try:
+        call_command("migrate", interactive=False, verbosity=0, skip_checks=True)
+    except OperationalError as error:
+        raise RetryableError(f"the database: {error}") from error
+    return 0

@@ -1,0 +1,87 @@
+"""The process ``web``: gunicorn, run from here, with the application loaded before the fork."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from gunicorn.app.base import BaseApplication
+from gunicorn.glogging import Logger
+
+from bus.settings import Environment
+
+GRACEFUL_SECONDS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class ServerSettings:
+    """Where to listen, and how many requests at a time: ``workers`` times ``threads``."""
+
+    host: str
+    port: int
+    workers: int
+    threads: int
+
+    @classmethod
+    def from_environment(cls, environment: Environment) -> ServerSettings:
+        return cls(
+            host=environment.text("WEB_HOST", "127.0.0.1"),
+            port=environment.integer("WEB_PORT", 8000, minimum=1, maximum=65_535),
+            workers=environment.integer("WEB_WORKERS", 1, minimum=1, maximum=64),
+            threads=environment.integer("WEB_THREADS", 8, minimum=1, maximum=256),
+        )
+
+    def for_gunicorn(self) -> dict[str, Any]:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return {
+            "bind": f"{host}:{self.port}",
+            "workers": self.workers,
+            "worker_class": "gthread",
+            "threads": self.threads,
+            # Loaded before the fork and before the service manager is told READY, so a bad
+            # setting ends the process instead of its workers, one after another.
+            "preload_app": True,
+            "graceful_timeout": GRACEFUL_SECONDS,
+            "keepalive": 5,
+            "limit_request_line": 4094,
+            "limit_request_fields": 60,
+            "limit_request_field_size": 8190,
+            "logger_class": RootLogger,
+            "control_socket_disable": True,
+            "proc_name": "chatbus-web",
+        }
+
+
+class RootLogger(Logger):
+    """Gunicorn's log records go where all of the process's records go."""
+
+    def setup(self, cfg: Any) -> None:
+        super().setup(cfg)
+        self.error_log.handlers.clear()
+        self.error_log.propagate = True
+
+
+class Server(BaseApplication):
+    """Gunicorn without a command line, serving one application."""
+
+    def __init__(self, application: Callable[..., Any], options: dict[str, Any]) -> None:
+        self._application = application
+        self._options = options
+        super().__init__()
+
+    def load_config(self) -> None:
+        for name, value in self._options.items():
+            self.cfg.set(name, value)
+
+    def load(self) -> Callable[..., Any]:
+        return self._application
+
+
+def main(environment: Environment) -> None:
+    """Serves until SIGTERM. Gunicorn itself says READY once it listens (NOTIFY_SOCKET)."""
+    settings = ServerSettings.from_environment(environment)
+    # Imported here: it reads the settings and so may raise SettingError.
+    from webapp.project.wsgi import application
+
+    Server(application, settings.for_gunicorn()).run()

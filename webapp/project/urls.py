@@ -1,0 +1,37 @@
+"""Every address of the web tier."""
+
+from __future__ import annotations
+
+from django.urls import include, path, re_path
+from django.views.generic import RedirectView
+
+from webapp.chat.views import MessagesView, SocketTicketView
+from webapp.invitations.views import InvitationsView
+from webapp.project import health
+from webapp.project.api import UnknownView
+from webapp.rooms.api import MembersView, MemberView, RoomsView, RoomView
+
+handler400 = "webapp.project.error_pages.bad_request"
+handler403 = "webapp.project.error_pages.permission_denied"
+handler404 = "webapp.project.error_pages.page_not_found"
+handler500 = "webapp.project.error_pages.server_error"
+
+api = [
+    path("rooms", RoomsView.as_view()),
+    path("rooms/<uuid:room_id>", RoomView.as_view()),
+    path("rooms/<uuid:room_id>/messages", MessagesView.as_view()),
+    path("rooms/<uuid:room_id>/members", MembersView.as_view()),
+    path("rooms/<uuid:room_id>/members/<int:user_id>", MemberView.as_view()),
+    path("rooms/<uuid:room_id>/invitations", InvitationsView.as_view()),
+    path("socket-ticket", SocketTicketView.as_view()),
+    re_path("", UnknownView.as_view()),
+]
+
+urlpatterns = [
+    path("", RedirectView.as_view(pattern_name="rooms:list")),
+    path("accounts/", include("webapp.accounts.urls")),
+    path("rooms/", include("webapp.rooms.urls")),
+    path("api/", include(api)),
+    path("health/live", health.live),
+    path("health/ready", health.ready),
+]

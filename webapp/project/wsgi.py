@@ -1,0 +1,10 @@
+"""The WSGI application (PEP 3333); the web server and the request workers run it."""
+
+from __future__ import annotations
+
+import os
+
+from django.core.wsgi import get_wsgi_application
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "webapp.project.settings")
+application = get_wsgi_application()

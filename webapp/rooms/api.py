@@ -1,0 +1,57 @@
+"""The JSON API of rooms and their members."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+from django.http import HttpResponse, JsonResponse
+
+from webapp.project.api import ApiView, UserRequest, read_json, read_limit, read_number
+from webapp.rooms import selectors, services
+from webapp.rooms.models import Membership
+
+MAX_USER_ID = 2**63 - 1
+
+
+class RoomsView(ApiView):
+    def get(self, request: UserRequest) -> HttpResponse:
+        rooms = [_room(membership) for membership in selectors.memberships_of(request.user)]
+        return JsonResponse({"rooms": rooms})
+
+    def post(self, request: UserRequest) -> HttpResponse:
+        membership = services.create_room(request.user, read_json(request).get("name"))
+        return JsonResponse(_room(membership), status=201)
+
+
+class RoomView(ApiView):
+    def get(self, request: UserRequest, room_id: uuid.UUID) -> HttpResponse:
+        return JsonResponse(_room(selectors.membership_of(request.user, room_id)))
+
+
+class MembersView(ApiView):
+    def get(self, request: UserRequest, room_id: uuid.UUID) -> HttpResponse:
+        """Members by user id: ``?after=<user id>&limit=`` (1 to 200, 100 by default)."""
+        selectors.membership_of(request.user, room_id)
+        after = read_number(request, "after", 0, MAX_USER_ID) or 0
+        limit = read_limit(request, default=100, maximum=200)
+        members, has_more = selectors.members_page(room_id, after, limit)
+        return JsonResponse(
+            {"members": [_member(member) for member in members], "has_more": has_more}
+        )
+
+
+class MemberView(ApiView):
+    def delete(self, request: UserRequest, room_id: uuid.UUID, user_id: int) -> HttpResponse:
+        services.remove_member(room_id, min(user_id, MAX_USER_ID), actor=request.user)
+        return HttpResponse(status=204)
+
+
+def _room(membership: Membership) -> dict[str, Any]:
+    room = membership.room
+    return {"id": str(room.id), "name": room.name, "role": membership.role}
+
+
+def _member(membership: Membership) -> dict[str, Any]:
+    user = membership.user
+    return {"id": user.id, "name": user.display_name, "role": membership.role}

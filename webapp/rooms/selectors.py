@@ -1,0 +1,46 @@
+"""Reading rooms and memberships."""
+
+from __future__ import annotations
+
+import uuid
+
+from bus.ticket import MAX_ROOMS
+from webapp.accounts.models import User
+from webapp.project.errors import Forbidden, NotFound
+from webapp.rooms.models import Membership, Room
+
+
+def membership_of(user: User, room_id: uuid.UUID) -> Membership:
+    """``user``'s membership, its room loaded. Raises NotFound (no such room) or Forbidden."""
+    membership = (
+        Membership.objects.select_related("room").filter(room_id=room_id, user=user).first()
+    )
+    if membership:
+        return membership
+    if Room.objects.filter(id=room_id).exists():
+        raise Forbidden("You are not a member of this room.")
+    raise NotFound("There is no such room.")
+
+
+def memberships_of(user: User) -> list[Membership]:
+    """All memberships of ``user``, their rooms loaded, by name."""
+    return list(
+        Membership.objects.select_related("room")
+        .filter(user=user)
+        .order_by("room__name", "room_id")[:MAX_ROOMS]
+    )
+
+
+def room_ids_of(user: User) -> list[uuid.UUID]:
+    """What a socket ticket lists."""
+    return list(Membership.objects.filter(user=user).values_list("room_id", flat=True)[:MAX_ROOMS])
+
+
+def members_page(room_id: uuid.UUID, after: int, limit: int) -> tuple[list[Membership], bool]:
+    """Up to ``limit`` members with a user id above ``after``, by id; and whether more follow."""
+    members = list(
+        Membership.objects.select_related("user")
+        .filter(room_id=room_id, user_id__gt=after)
+        .order_by("user_id")[: limit + 1]
+    )
+    return members[:limit], len(members) > limit

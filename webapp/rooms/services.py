@@ -1,0 +1,109 @@
+"""Changing rooms and memberships; the events that follow go through the outbox."""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from typing import cast
+
+from django.db import transaction
+
+from bus import events
+from bus.events import AddedData, MemberAdded, MemberRemoved, RemovedData, RoomCreated, RoomNameData
+from bus.ticket import MAX_ROOMS
+from webapp.accounts.models import User
+from webapp.outbox import services as outbox
+from webapp.project.errors import Conflict, Forbidden, NotFound
+from webapp.project.text import clean_name
+from webapp.rooms.models import MAX_ROOM_NAME, Membership, Role, Room
+from webapp.rooms.selectors import membership_of
+
+logger = logging.getLogger(__name__)
+
+
+@transaction.atomic
+def create_room(user: User, name: object) -> Membership:
+    """A new room that ``user`` owns. Raises InvalidInput, or Conflict at MAX_ROOMS rooms."""
+    room = Room(name=clean_name(name, "name", MAX_ROOM_NAME), created_by=user)
+    if _is_full(user):
+        raise Conflict(
+            f"You are in {MAX_ROOMS} rooms, the most that one user can be in. Leave one first.",
+            "too_many_rooms",
+        )
+    room.save()
+    outbox.add(
+        events.make(RoomCreated, room_id=room.id, actor=_person(user), data=RoomNameData(room.name))
+    )
+    return _add(room, user, Role.OWNER, actor=user)
+
+
+@transaction.atomic
+def add_member(room_id: uuid.UUID, user: User, *, actor: User) -> None:
+    """Makes ``user`` a member, unless they are one or are in MAX_ROOMS rooms.
+
+    The caller learns of neither: it would tell who has an account.
+    """
+    room = _lock(room_id)
+    if room.memberships.filter(user=user).exists():
+        return
+    if _is_full(user):
+        logger.info("user %s is in %s rooms and was not added to %s", user.id, MAX_ROOMS, room_id)
+        return
+    _add(room, user, Role.MEMBER, actor=actor)
+
+
+def remove_member(room_id: uuid.UUID, user_id: int, *, actor: User) -> None:
+    """Takes a member out; returns when the broker has confirmed the event that says so.
+
+    Anybody may leave; owner and admins may remove others; the owner stays. Repeating the call
+    publishes what an earlier one could not. Raises NotFound, Forbidden, Conflict or a BusError.
+    """
+    with transaction.atomic():
+        room = _lock(room_id)
+        if user_id != actor.id and not membership_of(actor, room_id).may_manage:
+            raise Forbidden("Only the owner and admins may remove others.")
+        member = room.memberships.select_related("user").filter(user_id=user_id).first()
+        if member:
+            _remove(member, actor)
+    outbox.flush_room(room_id)
+
+
+def _remove(member: Membership, actor: User) -> None:
+    if member.role == Role.OWNER:
+        raise Conflict("The owner cannot be removed from the room.", "owner_stays")
+    member.delete()
+    outbox.add(
+        events.make(
+            MemberRemoved,
+            room_id=member.room_id,
+            actor=_person(actor),
+            data=RemovedData(_person(member.user)),
+        )
+    )
+
+
+def _add(room: Room, user: User, role: Role, *, actor: User) -> Membership:
+    membership = Membership.objects.create(room=room, user=user, role=role)
+    data = AddedData(_person(user), cast(events.Role, role.value))
+    outbox.add(events.make(MemberAdded, room_id=room.id, actor=_person(actor), data=data))
+    transaction.on_commit(lambda: outbox.try_flush_room(room.id))
+    return membership
+
+
+def _is_full(user: User) -> bool:
+    return Membership.objects.filter(user=user).count() >= MAX_ROOMS
+
+
+def _lock(room_id: uuid.UUID) -> Room:
+    """The room, locked until commit, so that its outbox rows have the order of the commits.
+
+    Raises NotFound.
+    """
+    room = Room.objects.select_for_update().filter(id=room_id).first()
+    if room is None:
+        raise NotFound("There is no such room.")
+    return room
+
+
+def _person(user: User) -> events.Person:
+    return events.Person(user.id, user.display_name)
