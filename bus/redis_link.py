@@ -32,7 +32,12 @@ class RedisLink(Link):
             raise BrokerUnavailable(f"cannot declare the queues: {error}") from error
 
     def is_alive(self) -> bool:
-        return True  # redis-py finds out with the next command, before it sends it
+        """Asks the server: of a connection found lost while publishing, nobody could tell
+        whether the messages are there."""
+        try:
+            return bool(self.channel.client.ping())
+        except self.errors:
+            return False
 
     def publish(self, batch: list[Request]) -> None:
         """All messages of ``batch`` reach all their queues in one transaction, or none does."""

@@ -1,0 +1,125 @@
+"""What Redis publishes, on one connection per bridge, with every possible gap announced.
+
+Pub/sub promises nothing: a lost connection or a stalled link loses messages without an error.
+So the connection is made and watched here, not by the client library, which subscribes again
+behind one's back: after every connection each channel is reported as subscribed anew, and a
+heartbeat of our own shows that messages still come through.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import uuid
+from typing import Any, Protocol
+
+import redis.asyncio
+from redis.exceptions import RedisError
+
+from bus.backoff import Backoff
+from bus.errors import SinkUnavailable
+from bus.room_log import answering
+
+logger = logging.getLogger(__name__)
+
+
+class Listener(Protocol):
+    """Who is told. Neither method may wait or raise."""
+
+    def subscribed(self, channel: bytes) -> None:
+        """Messages of ``channel`` come from now on; earlier ones may have been missed."""
+        ...
+
+    def published(self, channel: bytes, data: bytes) -> None: ...
+
+
+class Feed:
+    """The channels of this bridge, subscribed to again after every loss of the connection.
+
+    ``client`` is one of ``bus.room_log.async_client``. A heartbeat is published every
+    ``heartbeat`` seconds; when nothing at all has come for ``silence`` seconds, the connection is
+    given up for a new one. ``connected`` is set while messages come through.
+    """
+
+    def __init__(
+        self, client: redis.asyncio.Redis, *, heartbeat: float = 5.0, silence: float = 15.0
+    ) -> None:
+        self.connected = asyncio.Event()
+        self._client = client
+        self._heartbeat = heartbeat
+        self._silence = silence
+        self._own_channel = f"bridge:{uuid.uuid4().hex}".encode()
+        self._channels: set[bytes] = set()
+        # One writer sends them, so Redis sees them in the order of the calls.
+        self._commands: asyncio.Queue[tuple[str, bytes]] = asyncio.Queue()
+
+    def subscribe(self, channel: bytes) -> None:
+        """Asks for ``channel``; the listener hears when Redis has confirmed it."""
+        self._channels.add(channel)
+        self._commands.put_nowait(("SUBSCRIBE", channel))
+
+    def unsubscribe(self, channel: bytes) -> None:
+        self._channels.discard(channel)
+        self._commands.put_nowait(("UNSUBSCRIBE", channel))
+
+    async def run(self, listener: Listener) -> None:
+        """Brings ``listener`` what is published, until cancelled."""
+        backoff = Backoff(longest=2.0)
+        while True:
+            try:
+                await self._listen(listener, backoff)
+            except* (RedisError, OSError, SinkUnavailable) as lost:
+                delay = backoff.next()
+                logger.warning("lost Redis: %s; next attempt in %.1f s", lost.exceptions[0], delay)
+                await asyncio.sleep(delay)
+
+    async def _listen(self, listener: Listener, backoff: Backoff) -> None:
+        pool: Any = self._client.connection_pool
+        async with answering():
+            connection = await pool.get_connection()
+        try:
+            self._commands = asyncio.Queue()
+            for channel in (self._own_channel, *self._channels):
+                self._commands.put_nowait(("SUBSCRIBE", channel))
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._write(connection))
+                tasks.create_task(self._beat())
+                tasks.create_task(self._read(connection, listener, backoff))
+        finally:
+            self.connected.clear()
+            # Never used for anything else: what it is subscribed to would come along.
+            await connection.disconnect(nowait=True)
+            await pool.release(connection)
+
+    async def _write(self, connection: Any) -> None:
+        while True:
+            commands = [await self._commands.get()]
+            while not self._commands.empty():
+                commands.append(self._commands.get_nowait())
+            await connection.send_packed_command(connection.pack_commands(commands))
+
+    async def _beat(self) -> None:
+        while True:
+            async with answering():
+                await self._client.publish(self._own_channel, b"")
+            await asyncio.sleep(self._heartbeat)
+
+    async def _read(self, connection: Any, listener: Listener, backoff: Backoff) -> None:
+        while True:
+            reply = await connection.read_response(timeout=self._silence)
+            if reply is None:
+                raise SinkUnavailable(f"nothing came for {self._silence:g} s")
+            kind, channel, data = reply
+            if channel == self._own_channel:
+                self._confirm(backoff)
+            elif kind == b"message":
+                listener.published(channel, data)
+            elif kind == b"subscribe":
+                listener.subscribed(channel)
+
+    def _confirm(self, backoff: Backoff) -> None:
+        """Our own subscription was confirmed, or our own heartbeat came back."""
+        if not self.connected.is_set():
+            logger.info("listening to Redis, %d channels", len(self._channels))
+            self.connected.set()
+            backoff.reset()

@@ -1,0 +1,169 @@
+"""The socket protocol as data: what a browser may send, what it gets, and the close codes.
+
+docs/protocol.md describes it for those who write a client.
+"""
+
+from __future__ import annotations
+
+import uuid
+from enum import IntEnum
+from typing import Annotated, Literal, NewType
+
+import msgspec
+from msgspec import Meta, Raw, Struct
+from websockets.frames import Frame, Opcode
+
+from bus.room_log import Position, Reading
+
+MAX_FRAME_BYTES = 64 * 1024
+
+# A whole WebSocket frame, header included: encoded once, written to any number of sockets.
+Encoded = NewType("Encoded", bytes)
+
+
+class Close(IntEnum):
+    """Close codes (RFC 6455 section 7.4; 4000 and above are ours)."""
+
+    RESTARTING = 1012
+    TRY_LATER = 1013
+    BAD_FRAME = 4400
+    BAD_TICKET = 4401
+    SILENT = 4408
+    TOO_LARGE = 4413
+    TOO_SLOW = 4508
+
+
+class Refused(Exception):
+    """What a browser did that ends its socket: the close code and the reason it is told."""
+
+    def __init__(self, code: Close, reason: str) -> None:
+        self.code = code
+        # The reason shares a control frame of 125 bytes with the code (RFC 6455 section 5.5).
+        self.reason = reason.encode()[:123].decode(errors="ignore")
+        super().__init__(f"{code.value} {reason}")
+
+
+class Since(Struct, frozen=True, forbid_unknown_fields=True):
+    epoch: Annotated[str, Meta(pattern="^[0-9a-f]{0,64}$")]
+    offset: Annotated[int, Meta(ge=0, le=2**53)]
+
+
+class Incoming(Struct, frozen=True, forbid_unknown_fields=True, tag_field="type"):
+    """Base of what a browser sends."""
+
+
+class Authenticate(Incoming, frozen=True, tag="authenticate"):
+    ticket: str
+
+
+class Subscribe(Incoming, frozen=True, tag="subscribe"):
+    room_id: uuid.UUID
+    since: Since | None = None
+
+
+class Unsubscribe(Incoming, frozen=True, tag="unsubscribe"):
+    room_id: uuid.UUID
+
+
+class Ping(Incoming, frozen=True, tag="ping"):
+    pass
+
+
+class Outgoing(Struct, frozen=True, tag_field="type"):
+    """Base of what a browser gets."""
+
+
+class User(Struct, frozen=True):
+    id: int
+    name: str
+
+
+class Ready(Outgoing, frozen=True, tag="ready"):
+    user: User
+    refresh_in: int
+
+
+class Subscribed(Outgoing, frozen=True, tag="subscribed"):
+    room_id: uuid.UUID
+    epoch: str
+    offset: int
+    recovered: bool
+    events: list[Raw]
+
+
+class Event(Outgoing, frozen=True, tag="event"):
+    room_id: uuid.UUID
+    epoch: str
+    offset: int
+    event: Raw
+
+
+Reason = Literal["requested", "removed", "resync"]
+
+
+class Unsubscribed(Outgoing, frozen=True, tag="unsubscribed"):
+    room_id: uuid.UUID
+    reason: Reason
+
+
+class Pong(Outgoing, frozen=True, tag="pong"):
+    pass
+
+
+class Error(Outgoing, frozen=True, tag="error"):
+    code: Literal["forbidden", "unavailable"]
+    message: str
+    room_id: uuid.UUID
+
+
+class _Subject(Struct, frozen=True):
+    user: User
+
+
+class _MemberRemoved(Struct, frozen=True):
+    data: _Subject
+
+
+_decoder = msgspec.json.Decoder(Authenticate | Subscribe | Unsubscribe | Ping)
+_removal_decoder = msgspec.json.Decoder(_MemberRemoved)
+_encoder = msgspec.json.Encoder()
+
+
+def decode(data: str | bytes) -> Incoming:
+    """The frame in ``data``. Raises Refused, whose reason says what was wrong."""
+    if isinstance(data, bytes):
+        raise Refused(Close.BAD_FRAME, "a binary frame; accepted are text frames with JSON")
+    # A character is at least a byte, so most frames need not be encoded to be measured.
+    if len(data) > MAX_FRAME_BYTES or len(data.encode()) > MAX_FRAME_BYTES:
+        raise Refused(Close.TOO_LARGE, f"accepted are frames of at most {MAX_FRAME_BYTES} bytes")
+    try:
+        frame: Incoming = _decoder.decode(data)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise Refused(Close.BAD_FRAME, str(error)) from error
+    return frame
+
+
+def encode(message: Outgoing) -> Encoded:
+    frame = Frame(Opcode.TEXT, _encoder.encode(message))
+    return Encoded(frame.serialize(mask=False))
+
+
+def encode_event(room_id: uuid.UUID, position: Position, event: bytes) -> Encoded:
+    """The frame for one event; the envelope's bytes go into it as they are."""
+    return encode(Event(room_id, position.epoch, position.offset, Raw(event)))
+
+
+def encode_subscribed(room_id: uuid.UUID, reading: Reading) -> Encoded:
+    position = reading.position
+    events = [Raw(entry.event) for entry in reading.entries]
+    return encode(Subscribed(room_id, position.epoch, position.offset, reading.recovered, events))
+
+
+def removed_user(event: bytes) -> int | None:
+    """Whom a member.removed event removes; None for any other event.
+
+    Quotes inside a JSON string are escaped, so no message's text passes the first check.
+    """
+    if b'"type":"member.removed"' not in event:
+        return None
+    return _removal_decoder.decode(event).data.user.id

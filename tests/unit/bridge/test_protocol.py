@@ -1,0 +1,100 @@
+"""Frames as bytes, and the door that bad ones do not pass."""
+
+from __future__ import annotations
+
+import json
+import uuid
+
+import pytest
+
+from bridge import protocol
+from bridge.protocol import Close, Refused, Since
+from bus import events
+from bus.events import MemberRemoved, MessagePosted, Person
+from bus.room_log import Entry, Position, Reading
+
+ROOM = uuid.UUID("01890a5d-ac96-774b-bcce-b302099a8057")
+
+
+def content(frame: bytes) -> dict[str, object]:
+    """The JSON of an unmasked text frame (RFC 6455 section 5.2)."""
+    assert frame[0] == 0x81
+    length, header = frame[1], 2
+    if length == 126:
+        length, header = int.from_bytes(frame[2:4]), 4
+    elif length == 127:
+        length, header = int.from_bytes(frame[2:10]), 10
+    assert len(frame) == header + length
+    decoded: dict[str, object] = json.loads(frame[header:])
+    return decoded
+
+
+def test_decode() -> None:
+    since = {"epoch": "0f", "offset": 3}
+    frame = json.dumps({"type": "subscribe", "room_id": str(ROOM), "since": since})
+    assert protocol.decode(frame) == protocol.Subscribe(ROOM, Since("0f", 3))
+    assert protocol.decode('{"type":"ping"}') == protocol.Ping()
+
+
+@pytest.mark.parametrize(
+    ("frame", "code"),
+    [
+        ("", Close.BAD_FRAME),
+        ('{"type":"ping"} {}', Close.BAD_FRAME),
+        ('{"type":"authenticate","ticket":"\\ud800"}', Close.BAD_FRAME),
+        ("[" * 60_000, Close.BAD_FRAME),
+        (b"{}", Close.BAD_FRAME),
+        ("x" * (protocol.MAX_FRAME_BYTES + 1), Close.TOO_LARGE),
+        ("é" * (protocol.MAX_FRAME_BYTES // 2 + 1), Close.TOO_LARGE),
+    ],
+)
+def test_decode_refuses(frame: str | bytes, code: Close) -> None:
+    with pytest.raises(Refused) as refused:
+        protocol.decode(frame)
+    assert refused.value.code is code
+
+
+def test_a_reason_fits_into_a_close_frame() -> None:
+    refused = Refused(Close.BAD_FRAME, "é" * 200)
+    assert refused.reason == "é" * 61
+
+
+@pytest.mark.parametrize("size", [10, 200, 70_000])
+def test_an_event_goes_into_its_frame_byte_by_byte(size: int) -> None:
+    event = json.dumps({"data": {"body": "x" * size}}, separators=(",", ":")).encode()
+    frame = protocol.encode_event(ROOM, Position("0f", 3), event)
+    assert event in frame
+    assert content(frame) == {
+        "type": "event",
+        "room_id": str(ROOM),
+        "epoch": "0f",
+        "offset": 3,
+        "event": json.loads(event),
+    }
+
+
+def test_subscribed() -> None:
+    entries = (Entry(2, b'{"a":1}'), Entry(3, b'{"b":2}'))
+    reading = Reading(Position("0f", 3), entries, recovered=True, removed=False, began=0.0)
+    assert content(protocol.encode_subscribed(ROOM, reading)) == {
+        "type": "subscribed",
+        "room_id": str(ROOM),
+        "epoch": "0f",
+        "offset": 3,
+        "recovered": True,
+        "events": [{"a": 1}, {"b": 2}],
+    }
+
+
+def test_removed_user() -> None:
+    at = events.timestamp(ROOM)
+    actor = Person(1, "alice")
+    removal = MemberRemoved(
+        id=ROOM, room_id=ROOM, actor=actor, at=at, data=events.RemovedData(Person(2, "bob"))
+    )
+    assert protocol.removed_user(events.encode(removal)) == 2
+    for body in ("hi", '"type":"member.removed"', '{"type":"member.removed","data":{}}'):
+        message = MessagePosted(
+            id=ROOM, room_id=ROOM, actor=actor, at=at, data=events.PostedData(body)
+        )
+        assert protocol.removed_user(events.encode(message)) is None

@@ -1,0 +1,119 @@
+"""Joining and catching up when the answers of Redis come late: a reader that answers on command."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from bridge.feed import Feed
+from bridge.rooms import Rooms
+from bus.room_log import Position, Reading, RoomLogReader, async_client, keys_of
+from tests.unit.bridge.test_room import ROOM, FakeSocket, entries, message, reading
+
+CHANNEL = keys_of(ROOM).channel.encode()
+NO_SERVER = "redis://127.0.0.1:1"
+
+
+class SlowReader(RoomLogReader):
+    """Hands out every reading as a future for the test to answer."""
+
+    def __init__(self) -> None:
+        self.asked: asyncio.Queue[tuple[Position | None, asyncio.Future[Reading]]] = asyncio.Queue()
+
+    async def read(
+        self, room_id: uuid.UUID, since: Position | None, user_id: int | None = None
+    ) -> Reading:
+        answer: asyncio.Future[Reading] = asyncio.get_running_loop().create_future()
+        self.asked.put_nowait((since, answer))
+        return await answer
+
+    async def answer(self, with_: Reading) -> Position | None:
+        since, answer = await self.asked.get()
+        answer.set_result(with_)
+        return since
+
+
+class Scene:
+    """Rooms whose feed is connected, with one socket in ROOM at offset 1."""
+
+    def __init__(self) -> None:
+        self.reader = SlowReader()
+        self.feed = Feed(async_client(NO_SERVER))
+        self.feed.connected.set()
+        self.rooms = Rooms(self.feed, self.reader)
+        self.socket = FakeSocket()
+
+    async def open(self) -> None:
+        joining = self.join(self.socket)
+        # Lets the joining begin: it asks for the channel and waits.
+        await asyncio.sleep(0)
+        self.rooms.subscribed(CHANNEL)
+        assert await self.reader.answer(reading(1, entries(1), recovered=False)) is None
+        await self.reader.answer(reading(1))
+        assert await joining
+        self.socket.got.clear()
+
+    def join(self, socket: FakeSocket) -> asyncio.Task[bool]:
+        return asyncio.create_task(self.rooms.join(socket, ROOM, None, ticket_issued_at=1.0))
+
+    def publish(self, offset: int) -> None:
+        self.rooms.published(CHANNEL, b"e1 %d %b" % (offset, message(offset)))
+
+
+def play(script: Callable[[Scene], Coroutine[Any, Any, None]]) -> None:
+    async def run() -> None:
+        async with asyncio.timeout(5):
+            scene = Scene()
+            upkeep = asyncio.create_task(scene.rooms.keep_up())
+            await scene.open()
+            await script(scene)
+            upkeep.cancel()
+
+    asyncio.run(run())
+
+
+def test_a_gap_is_read_from_the_log() -> None:
+    async def script(scene: Scene) -> None:
+        scene.publish(3)
+        assert await scene.reader.answer(reading(3, entries(2, 3))) == Position("e1", 1)
+        scene.publish(4)
+        await settle(scene, [2, 3, 4])
+
+    play(script)
+
+
+def test_a_reading_that_was_overtaken_by_a_reconnection_is_made_again() -> None:
+    async def script(scene: Scene) -> None:
+        scene.publish(3)
+        since, answer = await scene.reader.asked.get()
+        assert since == Position("e1", 1)
+        # The log went on after this reading, and the messages were lost with the connection.
+        scene.rooms.subscribed(CHANNEL)
+        answer.set_result(reading(3, entries(2, 3)))
+        await scene.reader.answer(reading(4, entries(2, 3, 4)))
+        await settle(scene, [2, 3, 4])
+
+    play(script)
+
+
+def test_a_joiner_who_reads_another_epoch_makes_the_room_look() -> None:
+    async def script(scene: Scene) -> None:
+        joiner = FakeSocket()
+        joining = scene.join(joiner)
+        await scene.reader.answer(reading(1, epoch="e2"))
+        await joining
+        assert joiner.got == ["resync"]
+        await scene.reader.answer(reading(1, recovered=False, epoch="e2"))
+        await settle(scene, ["resync"])
+
+    play(script)
+
+
+async def settle(scene: Scene, expected: list[Any]) -> None:
+    """Waits until the socket got what it should, and lets whatever follows happen."""
+    while len(scene.socket.got) < len(expected):
+        await asyncio.sleep(0)
+    assert scene.socket.got == expected
+    assert scene.reader.asked.empty()
