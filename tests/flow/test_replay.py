@@ -1,0 +1,127 @@
+"""`chatbus replay`: a lost history, and lost room logs, from the archive."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+import redis
+
+from consumers.mongo_writer import open_messages
+from tests.support.person import Person
+from tests.support.stack import Stack
+from tests.support.wait import wait_until
+
+
+@pytest.fixture
+def real(backend: Stack) -> Stack:
+    if not backend.settings()["BROKER_URL"].startswith("amqp"):
+        pytest.skip("streams exist on RabbitMQ only")
+    return backend
+
+
+def replay(stack: Stack, *arguments: str, code: int = 0) -> str:
+    finished = subprocess.run(
+        [sys.executable, "-m", "deploy.cli", "replay", *arguments],
+        env=stack.settings(),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert finished.returncode == code, (finished.stdout, finished.stderr)
+    return finished.stdout + finished.stderr
+
+
+def documents(stack: Stack) -> dict[str, Any]:
+    """The whole collection, without the time of storing."""
+    messages = open_messages(stack.settings()["MONGO_URL"])
+    try:
+        found = list(messages.find())
+    finally:
+        messages.database.client.close()
+    return {d["_id"]: {k: v for k, v in d.items() if k != "stored_at"} for d in found}
+
+
+def drop_history(stack: Stack) -> None:
+    messages = open_messages(stack.settings()["MONGO_URL"])
+    messages.delete_many({})
+    messages.database.client.close()
+
+
+def test_a_dropped_history_comes_back_id_by_id(real: Stack) -> None:
+    alice = Person.registered(real.base_url, "alice")
+    room = alice.make_room("garden")
+    posted = [alice.post(room, f"{number}") for number in range(30)]
+    wait_until(lambda: len(alice.history(room)) == 30)
+    before = documents(real)
+    with alice.open_socket() as socket:
+        subscribed = socket.subscribe(room)
+        drop_history(real)
+        assert alice.history(room) == []
+        assert f"{len(before):,} events would be replayed" in replay(
+            real, "--into", "mongo_writer", "--dry-run"
+        )
+        assert documents(real) == {}
+        replay(real, "--into", "mongo_writer", "--room", room)
+        assert set(documents(real)) == set(posted)
+        replay(real, "--into", "mongo_writer")
+        assert documents(real) == before
+        replay(real, "--into", "mongo_writer")
+        assert documents(real) == before
+        socket.send(type="ping")
+        socket.next("pong")
+        assert [frame["type"] for frame in socket.frames] == ["ready", "subscribed", "pong"]
+    assert subscribed["events"][-1]["id"] == posted[-1]
+
+
+def test_lost_room_logs_are_filled_again_and_nobody_hears_of_it(real: Stack) -> None:
+    alice = Person.registered(real.base_url, "alice")
+    room = alice.make_room("garden")
+    for number in range(10):
+        alice.post(room, f"{number}")
+    with alice.open_socket() as socket:
+        wait_until(lambda: len(alice.history(room)) == 10)
+        before = wait_until(lambda: whole_log(alice, room, 12))
+        socket.subscribe(room)
+        client = redis.Redis.from_url(real.settings()["REDIS_URL"])
+        client.flushdb()
+        replay(real, "--into", "redis_publisher")
+        after = whole_log(alice, room, 12)
+        assert after["epoch"] != before["epoch"]
+        assert after["events"] == before["events"]
+        replay(real, "--into", "redis_publisher")
+        assert whole_log(alice, room, 12) == after
+        client.close()
+        assert [f for f in socket.frames if f["type"] == "event"] == []
+
+
+def whole_log(person: Person, room: str, length: int) -> dict[str, Any]:
+    """What a new subscriber gets, once it is ``length`` events; until then nothing."""
+    with person.open_socket() as socket:
+        answer = socket.subscribe(room)
+    return answer if len(answer["events"]) == length else {}
+
+
+def test_a_time_span_selects(real: Stack) -> None:
+    assert "0 events" in replay(
+        real, "--into", "mongo_writer", "--dry-run", "--to", "2001-01-01T00:00:00Z"
+    )
+
+
+def test_without_a_stream_the_command_says_so(backend: Stack) -> None:
+    if backend.settings()["BROKER_URL"].startswith("amqp"):
+        pytest.skip("this broker has streams")
+    output = replay(backend, "--into", "mongo_writer", code=2)
+    assert "BROKER_URL" in output
+    assert "amqp://" in output
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--into", "nobody"], [], ["--into", "mongo_writer", "--from", "soon"]]
+)
+def test_bad_arguments(backend: Stack, arguments: list[str]) -> None:
+    output = replay(backend, *arguments, code=2)
+    assert "Traceback" not in output

