@@ -77,7 +77,7 @@ class EmptyData(Part, frozen=True):
 class Envelope(Part, frozen=True, kw_only=True, tag_field="type"):
     """The fields that every event has. Build events with ``make``."""
 
-    v: Literal[1] = 1
+    v: Literal[1]
     id: uuid.UUID
     room_id: uuid.UUID
     actor: Person

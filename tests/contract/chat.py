@@ -7,7 +7,7 @@ import http.client
 import json
 import threading
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import closing
 from dataclasses import replace
 from typing import Any, Self
@@ -31,21 +31,19 @@ SECONDS = 10.0
 
 
 def posted(room_id: uuid.UUID, body: str = "hi") -> MessagePosted:
-    return MessagePosted(**_envelope(room_id), data=events.PostedData(body=body))
+    return _event(MessagePosted, room_id, events.PostedData(body))
 
 
 def removed(room_id: uuid.UUID, user_id: int) -> MemberRemoved:
-    return MemberRemoved(**_envelope(room_id), data=events.RemovedData(Person(user_id, "u")))
+    return _event(MemberRemoved, room_id, events.RemovedData(Person(user_id, "u")))
 
 
 def added(room_id: uuid.UUID, user_id: int) -> MemberAdded:
-    return MemberAdded(**_envelope(room_id), data=events.AddedData(Person(user_id, "u"), "member"))
+    return _event(MemberAdded, room_id, events.AddedData(Person(user_id, "u"), "member"))
 
 
-def _envelope(room_id: uuid.UUID) -> dict[str, Any]:
-    event_id = events.new_id()
-    at = events.timestamp(event_id)
-    return {"id": event_id, "room_id": room_id, "actor": Person(1, "alice"), "at": at}
+def _event(kind: Callable[..., events.Kind], room_id: uuid.UUID, data: object) -> events.Kind:
+    return events.make(kind, room_id=room_id, actor=Person(1, "alice"), data=data)
 
 
 def bodies(frames: Iterable[Any]) -> list[str]:

@@ -104,5 +104,7 @@ class RabbitMQ(Server):
             "RABBITMQ_MNESIA_BASE": str(self.folder / "data"),
             "RABBITMQ_LOG_BASE": str(self.folder / "logs"),
             "RABBITMQ_CONFIG_FILE": str(self.folder / "rabbitmq.conf"),
+            # Idle schedulers that spin would take the processors from what is tested.
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "+sbwt none +sbwtdcpu none +sbwtdio none",
             "RABBITMQ_ENABLED_PLUGINS_FILE": str(self.folder / "plugins"),
         }

@@ -87,14 +87,10 @@ def test_subscribed() -> None:
 
 
 def test_removed_user() -> None:
-    at = events.timestamp(ROOM)
-    actor = Person(1, "alice")
-    removal = MemberRemoved(
-        id=ROOM, room_id=ROOM, actor=actor, at=at, data=events.RemovedData(Person(2, "bob"))
-    )
+    alice, bob = Person(1, "alice"), Person(2, "bob")
+    removal = events.make(MemberRemoved, room_id=ROOM, actor=alice, data=events.RemovedData(bob))
     assert protocol.removed_user(events.encode(removal)) == 2
     for body in ("hi", '"type":"member.removed"', '{"type":"member.removed","data":{}}'):
-        message = MessagePosted(
-            id=ROOM, room_id=ROOM, actor=actor, at=at, data=events.PostedData(body)
-        )
+        data = events.PostedData(body)
+        message = events.make(MessagePosted, room_id=ROOM, actor=alice, data=data)
         assert protocol.removed_user(events.encode(message)) is None

@@ -220,7 +220,7 @@ export class ChatbusClient extends EventTarget {
     if (reason === "resync") {
       room.subscribing = true;
       this.#renew();
-    } else {
+    } else if (reason === "removed") {
       this.#rooms.delete(roomId);
       this.#emit("removed", { roomId });
     }

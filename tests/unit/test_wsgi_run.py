@@ -1,0 +1,126 @@
+"""How the request worker calls a WSGI application."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from bus.errors import ReplyTooLarge, SettingError
+from bus.rpc_messages import MAX_REPLY_BYTES, Request
+from consumers.request_worker import environ, load_application, run
+
+
+def request(**changes: Any) -> Request:
+    fields = {
+        "method": "POST",
+        "target": "/caf%C3%A9?x=%20",
+        "headers": (("host", "example.org:8002"), ("content-type", "text/x"), ("x-a", "1")),
+        "body": b"body",
+        "client": "10.0.0.1",
+        "scheme": "https",
+        "deadline": 0.0,
+    }
+    return Request(**fields | changes)
+
+
+def test_the_environment() -> None:
+    made = environ(request())
+    expected = {
+        "REQUEST_METHOD": "POST",
+        "SCRIPT_NAME": "",
+        "PATH_INFO": "/caf\xc3\xa9",
+        "QUERY_STRING": "x=%20",
+        "CONTENT_TYPE": "text/x",
+        "CONTENT_LENGTH": "4",
+        "SERVER_NAME": "example.org",
+        "SERVER_PORT": "8002",
+        "REMOTE_ADDR": "10.0.0.1",
+        "HTTP_X_A": "1",
+        "wsgi.url_scheme": "https",
+        "wsgi.multithread": True,
+    }
+    assert {key: made[key] for key in expected} == expected
+    assert "HTTP_CONTENT_TYPE" not in made
+    assert made["wsgi.input"].read() == b"body"
+
+
+def test_the_port_follows_the_scheme_and_repeated_headers_are_joined() -> None:
+    headers = (("host", "[::1]"), ("cookie", "a=1"), ("x-a", "1"), ("cookie", "b=2"), ("x-a", "2"))
+    made = environ(request(headers=headers))
+    assert (made["SERVER_NAME"], made["SERVER_PORT"]) == ("::1", "443")
+    assert (made["HTTP_COOKIE"], made["HTTP_X_A"]) == ("a=1; b=2", "1,2")
+
+
+class Blocks:
+    """An iterable that notes its close."""
+
+    def __init__(self, blocks: Iterator[bytes]) -> None:
+        self._blocks = blocks
+        self.closed = False
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self._blocks
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def test_written_and_returned_blocks_make_one_body_and_the_iterable_is_closed() -> None:
+    blocks = Blocks(iter([b"b", b"", b"c"]))
+
+    def application(environ: Any, start_response: Any) -> Blocks:
+        start_response("201 Made", [("X-A", "1"), ("X-A", "2")])(b"a")
+        return blocks
+
+    reply = run(application, request())
+    assert (reply.status, reply.body) == (201, b"abc")
+    assert reply.headers == (("X-A", "1"), ("X-A", "2"))
+    assert blocks.closed
+
+
+def test_an_error_replaces_the_answer_that_was_begun() -> None:
+    def application(environ: Any, start_response: Any) -> list[bytes]:
+        start_response("200 OK", [])(b"half")
+        try:
+            raise RuntimeError
+        except RuntimeError:
+            start_response("500 Sorry", [], sys.exc_info())
+        return [b"sorry"]
+
+    reply = run(application, request())
+    assert (reply.status, reply.body) == (500, b"sorry")
+
+
+def test_an_endless_answer_is_cut_and_closed() -> None:
+    blocks = Blocks(iter(lambda: b"x" * 1_000_000, None))
+
+    def application(environ: Any, start_response: Any) -> Blocks:
+        start_response("200 OK", [])
+        return blocks
+
+    with pytest.raises(ReplyTooLarge, match=str(MAX_REPLY_BYTES)):
+        run(application, request())
+    assert blocks.closed
+
+
+def twice(environ: Any, start_response: Any) -> list[bytes]:
+    start_response("200 OK", [])
+    start_response("200 OK", [])
+    return []
+
+
+@pytest.mark.parametrize("application", [twice, lambda *_: [b"early"], lambda *_: []])
+def test_applications_that_break_the_protocol(application: Any) -> None:
+    with pytest.raises(RuntimeError):
+        run(application, request())
+
+
+@pytest.mark.parametrize(
+    "name", ["no.such:thing", "json:nothing", "json", "not a name", "sys:path"]
+)
+def test_a_name_that_is_no_application(name: str) -> None:
+    with pytest.raises(SettingError, match="WSGI_APPLICATION"):
+        load_application(name)
