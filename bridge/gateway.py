@@ -1,0 +1,247 @@
+"""The HTTP gateway: holds a browser's request while background workers answer it.
+
+It knows nothing of the application. A request goes through the rules of ``http_rules``, onto
+the queue, and its answer back to the browser; docs/gateway.md tells what happens when something
+in between fails.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import time
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from bridge import http_rules, http_server
+from bridge.http_errors import RawHeaders, Refused, render
+from bridge.http_rules import MAX_BODY_BYTES, Head, Priorities
+from bus.errors import InvalidRpcMessage, RetryableError
+from bus.rpc import Client
+from bus.rpc_messages import Answer, Failure, Reply, Request
+from bus.settings import Environment
+
+logger = logging.getLogger(__name__)
+
+Scope = Mapping[str, Any]
+Receive = Callable[[], Awaitable[dict[str, Any]]]
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+
+LIVE = "/gateway/health/live"
+READY = "/gateway/health/ready"
+BODY_SECONDS = 20.0
+PING_SECONDS = 2.0
+
+FAILURES = {
+    "worker_lost": (502, "The worker was lost while it ran this request."),
+    "application_failed": (500, "The application failed on this request."),
+    "reply_too_large": (502, "The application's answer is too large."),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """``timeout`` is how many seconds a request may be held; ``proxies`` are the addresses whose
+    X-Forwarded-For and -Proto are believed.
+    """
+
+    broker_url: str
+    host: str
+    port: int
+    allowed_hosts: tuple[str, ...]
+    timeout: float
+    max_held: int
+    priorities: Priorities
+    proxies: tuple[str, ...]
+
+    @classmethod
+    def from_environment(cls, environment: Environment) -> Settings:
+        return cls(
+            broker_url=environment.broker_url(),
+            host=environment.text("GATEWAY_HOST", "127.0.0.1"),
+            port=environment.integer("GATEWAY_PORT", 8002, minimum=1, maximum=65_535),
+            allowed_hosts=environment.words("ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]"),
+            timeout=environment.seconds("GATEWAY_TIMEOUT", 30, minimum=0.1, maximum=60),
+            max_held=environment.integer("GATEWAY_MAX_HELD", 2_000, minimum=1, maximum=100_000),
+            priorities=http_rules.parse_priorities(environment.words("GATEWAY_PRIORITIES")),
+            proxies=environment.words("GATEWAY_TRUSTED_PROXIES"),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    status: int
+    headers: RawHeaders
+    body: bytes
+
+
+class Gateway:
+    """The ASGI application."""
+
+    def __init__(self, client: Client, settings: Settings) -> None:
+        self._client = client
+        self._settings = settings
+        self._held = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            response = await self._respond(scope, receive)
+        except Refused as refused:
+            response = _error(scope, refused)
+        except BrowserGone:
+            logger.debug("the browser hung up: %s %s", scope["method"], scope["path"])
+            return
+        await send(
+            {
+                "type": "http.response.start",
+                "status": response.status,
+                "headers": response.headers,
+            }
+        )
+        await send({"type": "http.response.body", "body": response.body})
+
+    async def _respond(self, scope: Scope, receive: Receive) -> Response:
+        if scope["path"] == LIVE:
+            return _health(200, "live")
+        if scope["path"] == READY:
+            return await self._ready()
+        with self._hold():
+            head = http_rules.admit(scope, self._settings.allowed_hosts)
+            body = await _read_body(head, receive)
+            return _response(head, await self._ask(head, body, receive))
+
+    @contextmanager
+    def _hold(self) -> Iterator[None]:
+        if self._held >= self._settings.max_held:
+            raise Refused(503, "too_many_held", "Too many requests are waiting.")
+        self._held += 1
+        try:
+            yield
+        finally:
+            self._held -= 1
+
+    async def _ask(self, head: Head, body: bytes, receive: Receive) -> Answer:
+        """Holds the request until it is answered, its deadline passes or the browser goes."""
+        timeout = self._settings.timeout
+        request = _request(head, body, time.time() + timeout)
+        priority = http_rules.priority_of(head.target, self._settings.priorities)
+        answer = asyncio.wrap_future(self._client.send(request, priority))
+        gone = asyncio.ensure_future(_disconnected(receive))
+        try:
+            await asyncio.wait((answer, gone), timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+            if answer.done():
+                return answer.result()
+            if gone.done():
+                raise BrowserGone
+            raise Refused(504, "timeout", f"There was no answer within {timeout:g} seconds.")
+        except RetryableError as error:
+            raise Refused(503, "unavailable", "The request could not be queued.") from error
+        except InvalidRpcMessage as error:
+            raise Refused(502, "bad_reply", "The answer could not be read.") from error
+        finally:
+            answer.cancel()
+            gone.cancel()
+
+    async def _ready(self) -> Response:
+        """Whether answers come in and requests go out."""
+        if not self._client.is_connected():
+            return _health(503, "no connection for replies")
+        try:
+            await asyncio.wait_for(asyncio.wrap_future(self._client.ping()), PING_SECONDS)
+        except (RetryableError, TimeoutError):
+            return _health(503, "cannot publish")
+        return _health(200, "ready")
+
+
+class BrowserGone(Exception):
+    """Nobody is there any more to be answered."""
+
+
+async def _read_body(head: Head, receive: Receive) -> bytes:
+    """The whole body. Raises Refused when it is too large or too slow, and BrowserGone."""
+    too_large = Refused(413, "body_too_large", f"A body may have {MAX_BODY_BYTES} bytes.")
+    if head.length is not None and head.length > MAX_BODY_BYTES:
+        raise too_large
+    body = bytearray()
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            more = True
+            while more:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise BrowserGone
+                body += message["body"]
+                more = message["more_body"]
+                if len(body) > MAX_BODY_BYTES:
+                    raise too_large
+    except TimeoutError:
+        problem = f"The body did not arrive within {BODY_SECONDS:g} seconds."
+        raise Refused(408, "body_too_slow", problem, close=True) from None
+    return bytes(body)
+
+
+async def _disconnected(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+def _request(head: Head, body: bytes, deadline: float) -> Request:
+    return Request(
+        method=head.method,
+        target=head.target,
+        headers=head.headers,
+        body=body,
+        client=head.client,
+        scheme=head.scheme,
+        deadline=deadline,
+    )
+
+
+def _response(head: Head, answer: Answer) -> Response:
+    match answer:
+        case Reply():
+            headers = http_rules.reply_headers(head.method, answer)
+            bodiless = head.method == "HEAD" or answer.status in http_rules.BODILESS
+            return Response(answer.status, headers, b"" if bodiless else answer.body)
+        case Failure(code=code):
+            status, message = FAILURES[code]
+            raise Refused(status, code, message)
+
+
+def _error(scope: Scope, refused: Refused) -> Response:
+    accepts = [value.decode("latin-1") for name, value in scope["headers"] if name == b"accept"]
+    headers, body = render(refused, scope["method"], scope["path"], ",".join(accepts))
+    # A client that waits for "100 Continue" may or may not send its body after this answer.
+    if refused.close or any(name == b"expect" for name, _ in scope["headers"]):
+        headers.append((b"connection", b"close"))
+    return Response(refused.status, [*headers, _length(body)], body)
+
+
+def _health(status: int, text: str) -> Response:
+    body = json.dumps({"status": text}).encode()
+    headers = [(b"content-type", b"application/json"), (b"cache-control", b"no-store")]
+    return Response(status, [*headers, _length(body)], body)
+
+
+def _length(body: bytes) -> tuple[bytes, bytes]:
+    return b"content-length", str(len(body)).encode()
+
+
+def main(environment: Environment) -> None:
+    """Serves until SIGTERM or SIGINT; requests that are held then are still answered."""
+    settings = Settings.from_environment(environment)
+    listener = http_server.listen(settings.host, settings.port)
+    client = Client(settings.broker_url)
+    client.start()
+    try:
+        http_server.serve(
+            Gateway(client, settings),
+            listener,
+            proxies=settings.proxies,
+            grace=BODY_SECONDS + settings.timeout,
+        )
+    finally:
+        client.close()

@@ -1,0 +1,221 @@
+"""What the gateway lets through: decisions about heads of requests and replies, without I/O.
+
+The parser, h11, is lenient in places where two servers could disagree about one request; what
+is ambiguous is refused here (RFC 9112, 11.2), and what concerns one connection only is taken
+off in both directions (RFC 9110, 7.6.1).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from bridge.http_errors import RawHeaders, Refused
+from bus.errors import SettingError
+from bus.rpc_messages import Headers, Reply
+from bus.topology import MAX_PRIORITY
+
+MAX_HEADERS = 100
+# The parser's own limit holds only for heads that arrive in pieces.
+MAX_HEADER_BYTES = 32 * 1024
+MAX_BODY_BYTES = 1024 * 1024
+DEFAULT_PRIORITY = 5
+# The first prefix that fits decides.
+PRIORITIES = (("/health/", 9), ("/api/", 7), ("/static/", 3))
+
+HOP_BY_HOP = frozenset(
+    {
+        "connection",
+        "keep-alive",
+        "proxy-authenticate",
+        "proxy-authorization",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    }
+)
+# The gateway answers Expect itself, and writes the others anew.
+_OURS = frozenset({"content-length", "expect", "forwarded", "host", "x-real-ip"})
+BODILESS = frozenset({204, 304})
+
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+# Visible ASCII but for the #, which never leaves a browser.
+_TARGET = re.compile(r"/[!\"$-~]*")
+_HOST = re.compile(r"(?P<name>[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::(?P<port>[0-9]{1,5}))?")
+
+Priorities = tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """A request that is let through, without its body. ``length`` is None when not announced."""
+
+    method: str
+    target: str
+    headers: Headers
+    client: str
+    scheme: Literal["http", "https"]
+    length: int | None
+
+
+def admit(scope: Mapping[str, Any], allowed_hosts: tuple[str, ...]) -> Head:
+    """The head in an ASGI scope, clean to be sent on. Raises Refused."""
+    headers = _decoded(scope["headers"])
+    _check_version(scope["http_version"])
+    _check_framing(headers, scope["http_version"])
+    _check_fields(headers)
+    host = _host(headers, allowed_hosts)
+    client = scope["client"][0] if scope["client"] else ""
+    scheme: Literal["http", "https"] = "https" if scope["scheme"] == "https" else "http"
+    lengths = [int(value) for name, value in headers if name == "content-length"]
+    return Head(
+        method=scope["method"],
+        target=_target(scope),
+        headers=(
+            *_end_to_end(headers),
+            ("host", host),
+            ("x-forwarded-for", client),
+            ("x-forwarded-proto", scheme),
+            ("x-forwarded-host", host),
+        ),
+        client=client,
+        scheme=scheme,
+        length=lengths[0] if lengths else None,
+    )
+
+
+def reply_headers(method: str, reply: Reply) -> RawHeaders:
+    """The headers of ``reply`` as they go to the browser. Raises Refused.
+
+    The length is that of the body, but for answers that have none: there it is what the
+    application says that a GET would get (RFC 9110, 8.6).
+    """
+    headers = [(name.lower(), value.strip(" \t")) for name, value in reply.headers]
+    for name, value in headers:
+        if not _is_sendable(name, value):
+            raise Refused(502, "bad_reply", "The application sent a header that is not valid.")
+    # The server writes its own date.
+    dropped = HOP_BY_HOP | _named_in_connection(headers) | {"date"}
+    if method != "HEAD" and reply.status != 304:
+        dropped |= {"content-length"}
+    kept = [(name, value) for name, value in headers if name not in dropped]
+    if method != "HEAD" and reply.status not in BODILESS:
+        kept.append(("content-length", str(len(reply.body))))
+    return [(name.encode("latin-1"), value.encode("latin-1")) for name, value in kept]
+
+
+def priority_of(path: str, priorities: Priorities) -> int:
+    """The priority of a request: that of the first prefix which fits ``path``."""
+    fitting = (priority for prefix, priority in priorities if path.startswith(prefix))
+    return next(fitting, DEFAULT_PRIORITY)
+
+
+def parse_priorities(words: Iterable[str]) -> Priorities:
+    """GATEWAY_PRIORITIES: ``/prefix=0…9`` words, which go before the built-in ones.
+
+    Raises SettingError.
+    """
+    own = []
+    for word in words:
+        prefix, _, number = word.rpartition("=")
+        if not prefix.startswith("/") or not re.fullmatch(f"[0-{MAX_PRIORITY}]", number):
+            raise SettingError(
+                "GATEWAY_PRIORITIES",
+                f"{word!r}; accepted is a list like /api/=7,/static/=2 with 0 to {MAX_PRIORITY}",
+            )
+        own.append((prefix, int(number)))
+    return (*own, *PRIORITIES)
+
+
+def is_allowed_host(host: str, allowed: tuple[str, ...]) -> bool:
+    """Whether ``host``, a Host header, is well formed and on the list.
+
+    ``.example.org`` on the list stands for the domain and all below it, ``*`` for every host.
+    """
+    match = _HOST.fullmatch(host.lower())
+    if match is None or int(match["port"] or 0) > 65_535:
+        return False
+    name = match["name"].removesuffix(".")
+    return any(_fits(name, pattern.lower()) for pattern in allowed)
+
+
+def _fits(name: str, pattern: str) -> bool:
+    if pattern.startswith("."):
+        return name == pattern[1:] or name.endswith(pattern)
+    return pattern in ("*", name)
+
+
+def _decoded(raw: RawHeaders) -> list[tuple[str, str]]:
+    size = sum(len(name) + len(value) for name, value in raw)
+    if len(raw) > MAX_HEADERS or size > MAX_HEADER_BYTES:
+        accepted = f"Accepted are {MAX_HEADERS} header fields of {MAX_HEADER_BYTES} bytes in all."
+        raise Refused(431, "headers_too_large", accepted, close=True)
+    return [(name.decode("latin-1"), value.decode("latin-1")) for name, value in raw]
+
+
+def _check_version(version: str) -> None:
+    if version not in ("1.0", "1.1"):
+        raise Refused(505, "bad_version", "Accepted are HTTP/1.0 and HTTP/1.1.", close=True)
+
+
+def _check_framing(headers: list[tuple[str, str]], version: str) -> None:
+    names = {name for name, _ in headers}
+    if "transfer-encoding" in names and ("content-length" in names or version == "1.0"):
+        raise Refused(
+            400,
+            "bad_framing",
+            "Transfer-Encoding goes neither with Content-Length nor with HTTP/1.0.",
+            close=True,
+        )
+
+
+def _check_fields(headers: list[tuple[str, str]]) -> None:
+    for name, value in headers:
+        if _CONTROL.search(value):
+            raise Refused(
+                400, "bad_header", f"The header {name} has a control character.", close=True
+            )
+
+
+def _host(headers: list[tuple[str, str]], allowed: tuple[str, ...]) -> str:
+    hosts = [value for name, value in headers if name == "host"]
+    if len(hosts) != 1 or not is_allowed_host(hosts[0], allowed):
+        raise Refused(400, "bad_host", "The Host header names no host of this site.")
+    return hosts[0]
+
+
+def _target(scope: Mapping[str, Any]) -> str:
+    """The target as it was sent; only paths, for nobody uses this gateway as a proxy."""
+    path: str = scope["raw_path"].decode("latin-1")
+    query: str = scope["query_string"].decode("latin-1")
+    target = f"{path}?{query}" if query else path
+    if not _TARGET.fullmatch(target):
+        raise Refused(400, "bad_target", "The request's target is not a path that begins with /.")
+    return target
+
+
+def _end_to_end(headers: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    dropped = HOP_BY_HOP | _named_in_connection(headers) | _OURS
+    return [
+        (name, value)
+        for name, value in headers
+        # WSGI makes X_Y and X-Y the same variable: only one of them can be the true one.
+        if name not in dropped and "_" not in name and not name.startswith("x-forwarded-")
+    ]
+
+
+def _named_in_connection(headers: Iterable[tuple[str, str]]) -> frozenset[str]:
+    values = (value for name, value in headers if name == "connection")
+    return frozenset(token.strip().lower() for value in values for token in value.split(","))
+
+
+def _is_sendable(name: str, value: str) -> bool:
+    if name == "content-length":
+        return value.isascii() and value.isdecimal()
+    in_latin_1 = all(ord(character) < 256 for character in value)
+    return bool(_TOKEN.fullmatch(name)) and not _CONTROL.search(value) and in_latin_1

@@ -1,0 +1,193 @@
+"""Queue ``web.requests`` → the WSGI application → the reply queue of whoever asked.
+
+Each thread takes one request at a time. The application is named by WSGI_APPLICATION, so that
+this module knows nothing of it; how it is called is PEP 3333.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import pkgutil
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any
+from urllib.parse import unquote_to_bytes, urlsplit
+
+from bus.errors import ReplyTooLarge, SettingError
+from bus.process import notify_ready, stop_event
+from bus.publisher import Publisher
+from bus.rpc import Server
+from bus.rpc_messages import MAX_REPLY_BYTES, Headers, Reply, Request
+from bus.settings import Environment
+
+logger = logging.getLogger(__name__)
+
+Environ = dict[str, Any]
+ExcInfo = tuple[type[BaseException], BaseException, TracebackType] | tuple[None, None, None]
+Application = Callable[[Environ, Callable[..., Any]], Iterable[bytes]]
+
+DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """``grace`` is how many seconds running requests get to finish after SIGTERM."""
+
+    broker_url: str
+    application: str
+    threads: int
+    instance: str
+    grace: float
+
+    @classmethod
+    def from_environment(cls, environment: Environment) -> Settings:
+        return cls(
+            broker_url=environment.broker_url(),
+            application=environment.text("WSGI_APPLICATION", "webapp.project.wsgi:application"),
+            threads=environment.integer("WORKER_THREADS", 4, minimum=1, maximum=64),
+            instance=environment.text("CONSUMER_INSTANCE", "1"),
+            grace=environment.seconds("WORKER_GRACE", 30, minimum=0, maximum=600),
+        )
+
+
+def load_application(name: str) -> Application:
+    """The WSGI application ``module:attribute``. Raises SettingError."""
+    accepted = "accepted is module:attribute of a WSGI application"
+    try:
+        application = pkgutil.resolve_name(name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise SettingError("WSGI_APPLICATION", f"{name!r}: {error}; {accepted}") from error
+    if not callable(application):
+        raise SettingError("WSGI_APPLICATION", f"{name!r} cannot be called; {accepted}")
+    loaded: Application = application
+    return loaded
+
+
+def environ(request: Request) -> Environ:
+    """The environment of PEP 3333 for ``request``; text is Latin-1, as the PEP wants it."""
+    path, _, query = request.target.partition("?")
+    headers = _variables(request.headers)
+    content_type = headers.pop("HTTP_CONTENT_TYPE", "")
+    host = urlsplit(f"//{headers.get('HTTP_HOST', '')}")
+    return headers | {
+        "REQUEST_METHOD": request.method,
+        "SCRIPT_NAME": "",
+        "PATH_INFO": unquote_to_bytes(path).decode("latin-1"),
+        "QUERY_STRING": query,
+        "CONTENT_TYPE": content_type,
+        "CONTENT_LENGTH": str(len(request.body)),
+        "SERVER_NAME": host.hostname or "localhost",
+        "SERVER_PORT": str(host.port or DEFAULT_PORTS[request.scheme]),
+        "SERVER_PROTOCOL": "HTTP/1.1",
+        "REMOTE_ADDR": request.client,
+        "wsgi.version": (1, 0),
+        "wsgi.url_scheme": request.scheme,
+        "wsgi.input": io.BytesIO(request.body),
+        "wsgi.errors": sys.stderr,
+        "wsgi.multithread": True,
+        "wsgi.multiprocess": True,
+        "wsgi.run_once": False,
+    }
+
+
+def _variables(headers: Headers) -> Environ:
+    """Headers as ``HTTP_…`` variables; repeated ones become one (RFC 9110, 5.3; RFC 6265, 5.4)."""
+    variables: Environ = {}
+    for name, value in headers:
+        key = "HTTP_" + name.upper().replace("-", "_")
+        separator = "; " if key == "HTTP_COOKIE" else ","
+        variables[key] = f"{variables[key]}{separator}{value}" if key in variables else value
+    return variables
+
+
+class _Response:
+    """Collects one answer of the application."""
+
+    def __init__(self) -> None:
+        self._status: str | None = None
+        self._headers: Headers = ()
+        self._body = bytearray()
+
+    def start(
+        self, status: str, headers: list[tuple[str, str]], exc_info: ExcInfo | None = None
+    ) -> Callable[[bytes], None]:
+        """``start_response``. Nothing has been sent yet, so an error may replace the answer."""
+        if self._status is not None and exc_info is None:
+            raise RuntimeError("start_response was called twice without exc_info")
+        self._status, self._headers = status, tuple(headers)
+        self._body.clear()
+        return self.write
+
+    def write(self, block: bytes) -> None:
+        if self._status is None:
+            raise RuntimeError("the application sent a body before it called start_response")
+        self._body += block
+        if len(self._body) > MAX_REPLY_BYTES:
+            raise ReplyTooLarge(MAX_REPLY_BYTES)
+
+    def reply(self) -> Reply:
+        if self._status is None:
+            raise RuntimeError("the application did not call start_response")
+        return Reply(status=int(self._status[:3]), headers=self._headers, body=bytes(self._body))
+
+
+def run(application: Application, request: Request) -> Reply:
+    """Runs ``application`` for ``request``. Raises ReplyTooLarge and what the application does."""
+    response = _Response()
+    blocks = application(environ(request), response.start)
+    try:
+        for block in blocks:
+            response.write(block)
+    finally:
+        if close := getattr(blocks, "close", None):
+            close()
+    return response.reply()
+
+
+def main(environment: Environment) -> None:
+    """Serves until SIGTERM or SIGINT, then lets running requests finish within the grace.
+
+    What does not finish is left unacknowledged, so the broker gives it to another worker.
+    """
+    settings = Settings.from_environment(environment)
+    application = load_application(settings.application)
+    publisher = Publisher(settings.broker_url)
+    stop = stop_event()
+
+    def serve(number: int) -> None:
+        server = Server(
+            url=settings.broker_url,
+            handler=lambda request: run(application, request),
+            publisher=publisher,
+            stop=stop,
+            instance=f"{settings.instance}.{number}",
+            on_connected=notify_ready,
+        )
+        try:
+            server.run()
+        finally:
+            # One thread less would go unnoticed: end the process, its supervisor starts it again.
+            stop.set()
+
+    threads = [
+        threading.Thread(target=serve, args=(number,), name=f"worker-{number}", daemon=True)
+        for number in range(1, settings.threads + 1)
+    ]
+    for thread in threads:
+        thread.start()
+    stop.wait()
+    _join(threads, settings.grace)
+    publisher.close()
+
+
+def _join(threads: list[threading.Thread], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    for thread in threads:
+        thread.join(max(0.0, deadline - time.monotonic()))
+    if running := sum(thread.is_alive() for thread in threads):
+        logger.warning("%d requests did not finish within %g s", running, seconds)
