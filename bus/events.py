@@ -237,8 +237,17 @@ def check_message_body(body: object) -> str:
             "body_too_long",
             f"The message has {len(body)} characters; at most {MAX_BODY_CHARACTERS} are accepted.",
         )
-    if "\0" in body or any("\ud800" <= character <= "\udfff" for character in body):
+    if "\0" in body or not _is_utf8(body):
         raise InvalidMessageBody(
             "invalid_characters", "The message has a NUL or half a surrogate pair in it."
         )
     return body
+
+
+def _is_utf8(text: str) -> bool:
+    """Whether ``text`` can be written as UTF-8: half a surrogate pair cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

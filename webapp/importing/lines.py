@@ -8,6 +8,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO
 
@@ -57,6 +58,7 @@ class Malformed:
     problem: str
 
 
+@lru_cache(maxsize=10_000)
 def room_id(name: str) -> uuid.UUID:
     """The id of the imported room ``name``."""
     return uuid.uuid5(_ROOMS, name)
@@ -71,16 +73,19 @@ class LineReader:
     def __init__(self, path: Path) -> None:
         self._path = path
         self.size = path.stat().st_size
-        self.position = 0
+        self._file = path.open("rb")
         self._numbering = _Numbering()
+
+    @property
+    def position(self) -> int:
+        return self.size if self._file.closed else self._file.tell()
 
     def __iter__(self) -> Iterator[Line | Malformed]:
         """Blank lines are passed over. Raises PermanentError when the compression is damaged."""
         number = 0
         try:
-            with self._path.open("rb") as file, _unpacked(file) as lines:
+            with self._file, _unpacked(self._file) as lines:
                 for number, text in enumerate(lines, start=1):
-                    self.position = file.tell()
                     if text.strip():
                         yield self._parse(number, text)
         except (EOFError, gzip.BadGzipFile, zlib.error) as error:
@@ -113,9 +118,13 @@ class _Numbering:
         return number
 
 
+# The same names come again and again.
+_clean_name = lru_cache(maxsize=10_000)(clean_name)
+
+
 def _checked(raw: _Raw, numbering: _Numbering) -> Line:
-    room = clean_name(raw.room, "room", MAX_ROOM_NAME)
-    user = clean_name(raw.user, "user", MAX_DISPLAY_NAME)
+    room = _clean_name(raw.room, "room", MAX_ROOM_NAME)
+    user = _clean_name(raw.user, "user", MAX_DISPLAY_NAME)
     body = events.check_message_body(raw.body)
     at = _time(raw.at)
     return Line(room, user, body, events.derived_id(at, numbering.next(room, at), room, user, body))
