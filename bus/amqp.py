@@ -42,6 +42,8 @@ class AmqpChannel:
 
     def __init__(self, url: str, *, heartbeat: int) -> None:
         self._loop = IOLoop()
+        self._loop.activate_poller()
+        self._woken = False
         self._connection: pika.SelectConnection | None = None
         self._lost: object = None
         self.channel: Any = None
@@ -60,13 +62,23 @@ class AmqpChannel:
                 self._lost = None
                 self._connection.close()
                 self._run_until_lost(CLOSE_SECONDS)
+        self._loop.deactivate_poller()
         self._loop.close()
 
     def _run(self, seconds: float) -> None:
-        """Lets pika read and write until a callback stops the loop, at most ``seconds``."""
-        timer = self._loop.call_later(seconds, self._loop.stop)
-        self._loop.start()
+        """Lets pika read and write until a callback calls ``_wake``, at most ``seconds``.
+
+        Turn by turn: the loop's own ``start`` would make and drop a poller every time.
+        """
+        self._woken = False
+        timer = self._loop.call_later(seconds, self._wake)
+        while not self._woken:
+            self._loop.poll()
+            self._loop.process_timeouts()
         self._loop.remove_timeout(timer)
+
+    def _wake(self) -> None:
+        self._woken = True
 
     def _run_until_lost(self, seconds: float) -> None:
         deadline = time.monotonic() + seconds
@@ -88,11 +100,11 @@ class AmqpChannel:
     def _on_open(self, channel: Any) -> None:
         self.channel = channel
         channel.add_on_close_callback(self._on_lost)
-        self._loop.stop()
+        self._wake()
 
     def _on_lost(self, source: object, reason: object) -> None:
         self._lost = self._lost or reason
-        self._loop.stop()
+        self._wake()
 
 
 def _parameters(url: str, heartbeat: int) -> list[pika.URLParameters]:

@@ -68,7 +68,7 @@ class AmqpLink(AmqpChannel):
             for request in confirmed:
                 request.refusal = "the broker refused the message: a queue is full or failing"
         if not self._unconfirmed:
-            self._loop.stop()
+            self._wake()
 
     def _confirmed(self, delivery_tag: int, multiple: bool) -> list[Request]:
         """Takes the messages up to ``delivery_tag``, or that one, off the unconfirmed ones."""

@@ -76,7 +76,7 @@ class AmqpSource(AmqpChannel):
                 timestamp=properties.timestamp,
             )
         )
-        self._loop.stop()
+        self._wake()
 
     def _on_cancel(self, frame: object) -> None:
         """The broker ended the subscription: the queue was deleted, or its node went away."""

@@ -164,7 +164,7 @@ def test_a_stopped_broker_costs_the_deadline_and_no_more_and_is_never_a_false_ok
     url = rabbitmq.fresh_vhost()
     publisher = Publisher(url, [QUEUE])
     publisher.publish(to_queue(QUEUE.name, b"before"))
-    broker = beam(rabbitmq)
+    broker = rabbitmq.erlang_pid()
     os.kill(broker, signal.SIGSTOP)
     try:
         for _ in range(3):
@@ -187,8 +187,3 @@ def publishes(publisher: Publisher, body: bytes) -> bool:
     except (PublishTimeout, BrokerUnavailable):
         return False
     return True
-
-
-def beam(rabbitmq: RabbitMQ) -> int:
-    """The process id of the Erlang machine itself."""
-    return int(rabbitmq.ctl("eval", "os:getpid().").strip().strip('"'))

@@ -58,6 +58,10 @@ class RabbitMQ(Server):
             timeout=60,
         ).stdout
 
+    def erlang_pid(self) -> int:
+        """The process id of the Erlang machine itself; ``pid`` is that of the script around it."""
+        return int(self.ctl("eval", "os:getpid().").strip().strip('"'))
+
     def program(self) -> Program:
         server = executable("rabbitmq-server", SCRIPTS)
         self._start_epmd()

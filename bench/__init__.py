@@ -1,0 +1,1 @@
+"""Benchmarks: `python -m bench`. Real servers, peers in the same run, nothing asserted."""
