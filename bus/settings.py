@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 from bus.errors import SettingError
 
@@ -68,7 +67,7 @@ class Environment:
         """A URL with one of ``schemes``; several hosts may be given separated by ``;``."""
         value = self.text(name, default)
         for part in value.split(";"):
-            if urlsplit(part).scheme not in schemes:
+            if not part.startswith(tuple(f"{scheme}://" for scheme in schemes)):
                 accepted = ", ".join(f"{scheme}://" for scheme in schemes)
                 raise SettingError(name, f"does not start with one of {accepted}")
         return value

@@ -42,7 +42,7 @@ def check_settings(environment: Environment) -> None:
     """Raises SettingError for a setting that is given and cannot be used."""
     for name, schemes in URLS.items():
         if environment.values.get(name):
-            environment.url(name, schemes)
+            _check_hosts(name, environment.url(name, schemes))
     if environment.values.get("TICKET_KEYS"):
         KeySet.from_environment(environment)
 
@@ -71,6 +71,13 @@ def check_reachable(urls: Mapping[str, str]) -> None:
             raise ServerUnreachable(name, authority(*addresses[0]), failures[0])
 
 
+def _check_hosts(name: str, urls: str) -> None:
+    try:
+        _addresses(urls)
+    except ValueError as error:
+        raise SettingError(name, f"names no host and port that can be read: {error}") from error
+
+
 def _bind(host: str, port: int) -> None:
     family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     with socket.socket(family, kind, protocol) as probe:
@@ -91,7 +98,8 @@ def _try(address: tuple[str, int]) -> str | None:
 def _addresses(urls: str) -> list[tuple[str, int]]:
     """The hosts that a URL names, with their ports; several are separated by ``;`` or ``,``.
 
-    A URL without hosts, such as that of a SQLite file or of a Unix socket, has none.
+    A URL without hosts, such as that of a SQLite file or of a Unix socket, has none. Raises
+    ValueError.
     """
     found = []
     for url in urls.split(";"):

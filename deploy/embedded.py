@@ -65,6 +65,8 @@ def _redis(folder: Path, port: int, password: str) -> Program:
         "dir": f'"{folder}"',
         "appendonly": "yes",
         "appendfsync": "everysec",
+        # Full memory must be an error for who writes, not the silent loss of a queue.
+        "maxmemory-policy": "noeviction",
         "save": '""',
         "loglevel": "notice",
     }

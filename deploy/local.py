@@ -16,17 +16,19 @@ from deploy.child import Program
 from deploy.data_folder import DataFolder
 from deploy.embedded import embed
 from deploy.processes import PROCESSES
-from deploy.supervisor import Stopped, Supervisor
+from deploy.supervisor import Stage, Stopped, Supervisor
 
 START_SECONDS = 90.0
 DATABASE_PROCESSES = ("web", "request_worker", "outbox_relay")
 # Whoever publishes stops before those who consume; the servers, which everybody needs, last.
-STOP_ORDER = (
-    ("gateway",),
-    ("web", "request_worker", "bridge", "migrate"),
-    ("outbox_relay",),
-    ("mongo_writer", "redis_publisher"),
-    ("redis", "mongo"),
+# Each gets longer than it takes to finish what it has in hand: the gateway holds a request for
+# 30 s, a worker runs one for as long, gunicorn gives its workers 20 s.
+STOP_STAGES = (
+    Stage(("gateway",), 35.0),
+    Stage(("web", "request_worker", "bridge", "migrate"), 35.0),
+    Stage(("outbox_relay",), 10.0),
+    Stage(("mongo_writer", "redis_publisher"), 10.0),
+    Stage(("redis", "mongo"), 10.0),
 )
 
 
@@ -50,10 +52,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, environment: Environment) -> int:
     """Runs until SIGINT or SIGTERM, then stops everything it started.
 
+    What the processes write is for their owner alone, also in a folder that others may enter.
     Raises SettingError before anything was started, StartFailed when something did not get
     ready in time.
     """
     started = time.monotonic()
+    os.umask(0o077)
     check_settings(environment)
     ports = ports_from(arguments.port)
     with DataFolder(arguments.data) as folder:
@@ -69,7 +73,7 @@ def run(arguments: argparse.Namespace, environment: Environment) -> int:
         except Stopped:
             pass
         finally:
-            supervisor.stop(STOP_ORDER)
+            supervisor.stop(STOP_STAGES)
     return 0
 
 

@@ -32,7 +32,8 @@ lines "$redis_url" "$ticket_keys" >bridge.env
 lines "$broker_url" >gateway.env
 lines "RABBITMQ_DEFAULT_USER=chatbus" "RABBITMQ_DEFAULT_PASS=$rabbitmq" >rabbitmq.env
 lines "MONGO_INITDB_ROOT_USERNAME=chatbus" "MONGO_INITDB_ROOT_PASSWORD=$mongo" >mongo.env
-lines "requirepass $redis" "dir /data" "appendonly yes" "appendfsync everysec" >redis.conf
+lines "requirepass $redis" "dir /data" "appendonly yes" "appendfsync everysec" \
+    "maxmemory-policy noeviction" >redis.conf
 printf '%s' "$mysql" >mysql_password
 random >mongo.key
 

@@ -8,6 +8,7 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from bus.errors import BusError, SettingError
 from deploy.child import Child, Program
@@ -16,7 +17,6 @@ logger = logging.getLogger(__name__)
 
 STOP_SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
 PROBE_INTERVAL = 0.03
-STOP_SECONDS = 10.0
 
 
 class StartFailed(BusError):
@@ -25,6 +25,14 @@ class StartFailed(BusError):
 
 class Stopped(Exception):
     """A stop signal came while something else was waited for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """Children that are stopped together; who still runs after ``seconds`` is killed."""
+
+    names: Sequence[str]
+    seconds: float
 
 
 class Supervisor:
@@ -66,18 +74,19 @@ class Supervisor:
         while not self._stop_signals:
             self._step()
 
-    def stop(self, stages: Iterable[Iterable[str]]) -> None:
+    def stop(self, stages: Iterable[Stage]) -> None:
         """Stops the children, one stage after the other; a second signal ends all at once."""
         self._stopping = True
         for stage in stages:
-            self._stop([self._children[name] for name in stage if name in self._children])
+            children = [self._children[name] for name in stage.names if name in self._children]
+            self._stop(children, stage.seconds)
         for child in self._children.values():
             self._selector.unregister(child.notifications)
             child.close()
         self._report()
 
-    def _stop(self, children: list[Child]) -> None:
-        deadline = time.monotonic() + STOP_SECONDS
+    def _stop(self, children: list[Child], seconds: float) -> None:
+        deadline = time.monotonic() + seconds
         for child in children:
             child.terminate()
         while any(child.running for child in children):

@@ -19,6 +19,7 @@ import requests
 from deploy.child import Child, Program
 from tests.conftest import run_server
 from tests.support.ports import HOST, free_port
+from tests.support.queues import waiting
 from tests.support.rabbitmq import RabbitMQ
 from tests.support.servers import Redis
 from tests.support.wait import wait_until
@@ -35,10 +36,8 @@ class RedisBroker:
         self.url = server.fresh_database()
 
     def waiting(self) -> int:
-        """How many requests lie on the queue, in the lists of all priorities."""
-        with redis.Redis.from_url(self.url) as client:
-            lists = [key for key in client.keys("web.requests*") if b".taken." not in key]
-            return sum(client.llen(key) for key in lists)
+        """How many requests lie on the queue."""
+        return waiting(self.url, "web.requests")
 
     def clear(self) -> None:
         with redis.Redis.from_url(self.url) as client:
@@ -53,10 +52,8 @@ class RabbitBroker:
         self.url = server.fresh_vhost()
 
     def waiting(self) -> int:
-        with pika.BlockingConnection(pika.URLParameters(self.url)) as connection:
-            declared = connection.channel().queue_declare("web.requests", passive=True)
-            count: int = declared.method.message_count
-            return count
+        """How many requests lie on the queue."""
+        return waiting(self.url, "web.requests")
 
     def clear(self) -> None:
         """Deleting drops also what a killed worker has not given back yet."""

@@ -9,12 +9,6 @@ from tests.support.stack import Stack
 from tests.support.wait import wait_until
 
 
-@pytest.fixture(params=["web", "gateway"])
-def site(request: pytest.FixtureRequest, backend: Stack) -> str:
-    """The same pages, answered by the web tier or held by the gateway."""
-    return backend.base_url if request.param == "web" else backend.gateway_url
-
-
 def test_two_people_chat_and_a_third_hears_nothing(site: str) -> None:
     alice, bob, carol = (Person.registered(site, name) for name in ("alice", "bob", "carol"))
     room = alice.make_room("garden")

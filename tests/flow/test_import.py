@@ -111,6 +111,7 @@ def test_malformed_lines_are_reported_by_number_and_the_rest_goes_on(
         good | {"at": "yesterday"},
         good | {"at": "2004-12-25T09:14:00"},
         good | {"at": "1969-12-31T23:59:59Z"},
+        good | {"at": "9999-12-31T23:59:59-23:59"},
         good | {"room": ""},
         good | {"room": "x" * 101},
         good | {"user": " "},

@@ -110,6 +110,22 @@ def _answers(client: redis.Redis) -> bool:
         return False
 
 
+def test_what_it_writes_is_for_its_owner_alone(stack: StartStack, tmp_path: Path) -> None:
+    """Also in a folder that was there before, and that others may enter."""
+    data = tmp_path / "data"
+    data.mkdir(mode=0o755)
+    up = stack(folder=tmp_path)
+    files = [path for path in up.data.rglob("*") if path.is_file()]
+    assert up.data / "chatbus.sqlite3" in files
+    assert [path for path in files if path.stat().st_mode & 0o077] == []
+
+
+def test_the_embedded_redis_never_drops_what_it_holds(stack: StartStack) -> None:
+    client = redis.Redis.from_url(stack().settings()["REDIS_URL"])
+    assert client.config_get("maxmemory-policy")["maxmemory-policy"] == "noeviction"
+    assert client.config_get("appendonly")["appendonly"] == "yes"
+
+
 def test_data_survive_a_restart(stack: StartStack, tmp_path: Path) -> None:
     up = stack(folder=tmp_path)
     redis.Redis.from_url(up.settings()["REDIS_URL"]).set("kept", "yes")

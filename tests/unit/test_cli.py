@@ -88,6 +88,9 @@ def test_an_unknown_process_gets_the_accepted_ones() -> None:
     ("name", "value"),
     [
         ("BROKER_URL", "http://127.0.0.1/"),
+        ("BROKER_URL", "amqp://127.0.0.1:port/"),
+        ("BROKER_URL", "amqp://[::1/"),
+        ("MONGO_URL", "mongodb://a,b:99999/"),
         ("REDIS_URL", "127.0.0.1:6379"),
         ("MONGO_URL", "mysql://127.0.0.1/"),
         ("DATABASE_URL", "oracle://127.0.0.1/"),

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
+from bridge import gateway
 from bus.settings import Environment
 from bus.ticket import KeySet
 from deploy.processes import PROCESSES
@@ -98,6 +99,20 @@ def test_no_secret_is_in_a_file_of_the_repository(services: dict[str, Service]) 
     assert "deploy/secrets" in (ROOT / ".dockerignore").read_text().splitlines()
 
 
+def test_no_password_is_on_a_command_line() -> None:
+    """Command lines are public on a host, also those of containers."""
+    assert not re.search(r"--(password|requirepass)|\s-p\S", COMPOSE.read_text())
+    assert "--password" not in (ROOT / "deploy/compose/mongo-health.sh").read_text()
+
+
+def test_a_container_gets_longer_than_its_process_takes_to_finish(
+    services: dict[str, Service],
+) -> None:
+    held = gateway.Settings.from_environment(Environment({"BROKER_URL": "redis://127.0.0.1/"}))
+    assert services["gateway"]["stop_grace_period"] == "1m"
+    assert gateway.BODY_SECONDS + held.timeout < 60
+
+
 def test_make_secrets_writes_every_file_that_compose_names(
     services: dict[str, Service], tmp_path: Path
 ) -> None:
@@ -116,6 +131,8 @@ def test_make_secrets_writes_every_file_that_compose_names(
     assert "exists" in again.stderr
     for path in (tmp_path / "deploy/secrets").glob("*.env"):
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    redis = (tmp_path / "deploy/secrets/redis.conf").read_text().splitlines()
+    assert {"appendonly yes", "maxmemory-policy noeviction"} <= set(redis)
     check_settings((tmp_path / "deploy/secrets/web.env").read_text())
 
 

@@ -11,6 +11,8 @@ from webapp.accounts.models import MAX_DISPLAY_NAME, User, normal_email
 from webapp.project.errors import InvalidInput
 from webapp.project.text import clean_name
 
+EMAIL_TAKEN = "There is an account with this e-mail address. Log in instead."
+
 
 class RegisterForm(BaseUserCreationForm):
     class Meta:
@@ -20,7 +22,7 @@ class RegisterForm(BaseUserCreationForm):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.fields["email"].widget.attrs |= {"autocomplete": "email", "autofocus": True}
-        self.fields["email"].error_messages["unique"] = _TAKEN
+        self.fields["email"].error_messages["unique"] = EMAIL_TAKEN
         self.fields["display_name"].widget.attrs["autocomplete"] = "nickname"
         self.fields["display_name"].help_text = "What others see next to your messages."
         self.fields[
@@ -32,7 +34,7 @@ class RegisterForm(BaseUserCreationForm):
     def clean_email(self) -> str:
         email = normal_email(self.cleaned_data["email"])
         if User.objects.filter(email=email).exists():
-            raise forms.ValidationError(_TAKEN)
+            raise forms.ValidationError(EMAIL_TAKEN)
         return email
 
     def clean_display_name(self) -> str:
@@ -54,6 +56,3 @@ class LoginForm(AuthenticationForm):
         self.fields["username"].widget = forms.EmailInput(
             attrs={"autocomplete": "email", "autofocus": True}
         )
-
-
-_TAKEN = "There is an account with this e-mail address. Log in instead."

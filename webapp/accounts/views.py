@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from django.contrib.auth import login
 from django.contrib.auth.views import LoginView as DjangoLoginView
+from django.db import IntegrityError, transaction
 from django.forms import BaseModelForm
 from django.http import HttpResponse
 from django.shortcuts import redirect
 from django.urls import reverse_lazy
 from django.views.generic import CreateView
 
-from webapp.accounts.forms import LoginForm, RegisterForm
+from webapp.accounts.forms import EMAIL_TAKEN, LoginForm, RegisterForm
 from webapp.accounts.models import User
 
 
@@ -22,7 +23,13 @@ class RegisterView(CreateView):
     success_url = reverse_lazy("rooms:list")
 
     def form_valid(self, form: BaseModelForm[User]) -> HttpResponse:
-        user = form.save()
+        try:
+            with transaction.atomic():
+                user = form.save()
+        except IntegrityError:
+            # Registered by another request since the form was checked.
+            form.add_error("email", EMAIL_TAKEN)
+            return self.form_invalid(form)
         login(self.request, user)
         return redirect(self.success_url)
 

@@ -7,15 +7,26 @@ from typing import Any
 from django.conf import settings
 from pymongo import MongoClient
 from pymongo.collection import Collection
+from pymongo.errors import PyMongoError
+
+from bus.errors import SettingError
 
 TIMEOUT_MS = 2_000
 
-# connect=False: nothing is opened before the fork; the first read of each process connects.
-_client: MongoClient[dict[str, Any]] = MongoClient(
-    settings.MONGO_URL,
-    connect=False,
-    serverSelectionTimeoutMS=TIMEOUT_MS,
-    connectTimeoutMS=TIMEOUT_MS,
-    socketTimeoutMS=2 * TIMEOUT_MS,
-)
-messages: Collection[dict[str, Any]] = _client.get_default_database("chat")["messages"]
+
+def _open(url: str) -> Collection[dict[str, Any]]:
+    """Connects with the first read of each process, so not before the fork. Raises SettingError."""
+    try:
+        client: MongoClient[dict[str, Any]] = MongoClient(
+            url,
+            connect=False,
+            serverSelectionTimeoutMS=TIMEOUT_MS,
+            connectTimeoutMS=TIMEOUT_MS,
+            socketTimeoutMS=2 * TIMEOUT_MS,
+        )
+    except (PyMongoError, ValueError) as error:
+        raise SettingError("MONGO_URL", str(error)) from error
+    return client.get_default_database("chat")["messages"]
+
+
+messages = _open(settings.MONGO_URL)

@@ -24,6 +24,8 @@ from webapp.rooms.models import MAX_ROOM_NAME
 # A name's room is always the same room, so that an import can be repeated and continued.
 _ROOMS = uuid.UUID("6f1f8a0e-5f5b-4c53-9d0c-3c1b8f1d2a70")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+# Later times may not be written in UTC: Python knows no year 10000.
+_END = datetime(9999, 1, 1, tzinfo=UTC)
 
 
 class _Raw(msgspec.Struct, frozen=True):
@@ -131,11 +133,11 @@ def _checked(raw: _Raw, numbering: _Numbering) -> Line:
 
 
 def _time(text: str) -> datetime:
-    accepted = "accepted is a time with its zone since 1970, such as 2004-12-25T09:14:00Z"
+    accepted = "accepted is a time with its zone, 1970 to 9998, such as 2004-12-25T09:14:00Z"
     try:
         at = datetime.fromisoformat(text)
     except ValueError:
         raise ValueError(f"“at” is {text!r}; {accepted}") from None
-    if at.tzinfo is None or at < _EPOCH:
+    if at.tzinfo is None or not _EPOCH <= at < _END:
         raise ValueError(f"“at” is {text!r}; {accepted}")
     return at

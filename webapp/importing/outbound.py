@@ -8,7 +8,7 @@ from collections import deque
 from concurrent.futures import Future
 from dataclasses import dataclass
 
-from bus.consumer import Backoff
+from bus.backoff import Backoff
 from bus.errors import RetryableError
 from bus.message import Message
 from bus.publisher import Publisher

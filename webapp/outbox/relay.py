@@ -10,7 +10,8 @@ from datetime import timedelta
 
 import django
 
-from bus.errors import BusError
+from bus.backoff import Backoff
+from bus.errors import PermanentError, RetryableError
 from bus.process import notify_ready, stop_event
 from bus.settings import Environment
 
@@ -34,21 +35,33 @@ def main(environment: Environment) -> None:
 def run(stop: threading.Event) -> None:
     from django.db import DatabaseError, close_old_connections
 
-    while not stop.wait(SWEEP_SECONDS):
+    backoff = Backoff(SWEEP_SECONDS)
+    delay = SWEEP_SECONDS
+    while not stop.wait(delay):
         try:
             sweep()
-        except (BusError, DatabaseError) as error:
-            logger.warning("trying again in %s s: %s", SWEEP_SECONDS, error)
+            delay = SWEEP_SECONDS
+            backoff.reset()
+        except (RetryableError, DatabaseError) as error:
+            delay = backoff.next()
+            logger.warning("trying again in %.1f s: %s", delay, error)
         finally:
             close_old_connections()
 
 
 def sweep() -> None:
-    """Publishes the rooms that have waited longest. Raises BusError or DatabaseError."""
+    """Publishes the rooms that have waited longest. Raises RetryableError or DatabaseError.
+
+    A room with an event that cannot be published keeps its rows, for somebody to look at, and
+    holds up no other room.
+    """
     from webapp.outbox.services import flush_room
 
     for room_id in _waiting_rooms():
-        flush_room(room_id)
+        try:
+            flush_room(room_id)
+        except PermanentError as error:
+            logger.error("events of room %s stay in the outbox: %s", room_id, error)
 
 
 def _waiting_rooms() -> list[uuid.UUID]:

@@ -44,6 +44,8 @@ class ServerSettings:
             "preload_app": True,
             "graceful_timeout": GRACEFUL_SECONDS,
             "keepalive": 5,
+            # What the path is, a proxy's header never says.
+            "forwarder_headers": "",
             "limit_request_line": 4094,
             "limit_request_fields": 60,
             "limit_request_field_size": 8190,

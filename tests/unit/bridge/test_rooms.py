@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import tracemalloc
 import uuid
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -117,3 +118,14 @@ async def settle(scene: Scene, expected: list[Any]) -> None:
         await asyncio.sleep(0)
     assert scene.socket.got == expected
     assert scene.reader.asked.empty()
+
+
+def test_a_feed_that_is_not_connected_remembers_no_commands() -> None:
+    feed = Feed(async_client(NO_SERVER))
+    tracemalloc.start()
+    for _ in range(10_000):
+        feed.subscribe(b"channel")
+        feed.unsubscribe(b"channel")
+    used, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert used < 10_000

@@ -5,6 +5,7 @@ from django.contrib.auth import get_user_model
 from django.test import Client
 
 from tests.unit.webapp.conftest import PASSWORD
+from webapp.accounts.forms import RegisterForm
 from webapp.accounts.models import normal_email
 
 pytestmark = pytest.mark.django_db
@@ -60,6 +61,21 @@ def test_an_address_can_be_registered_once_whatever_its_case(client):
     response = register(Client(), email="ALICE@example.org")
     assert "There is an account" in response.content.decode()
     assert get_user_model().objects.count() == 1
+
+
+def test_two_registrations_at_once_make_one_account(client, monkeypatch):
+    """Somebody else takes the address between the check of the form and the insert."""
+    save = RegisterForm.save
+
+    def save_too_late(form):
+        get_user_model().objects.create_user(form.cleaned_data["email"], "the other")
+        return save(form)
+
+    monkeypatch.setattr(RegisterForm, "save", save_too_late)
+    response = register(client)
+    assert response.status_code == 200
+    assert "There is an account" in response.content.decode()
+    assert not get_user_model().objects.filter(display_name=FORM["display_name"]).exists()
 
 
 @pytest.mark.parametrize(

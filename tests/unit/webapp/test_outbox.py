@@ -84,6 +84,21 @@ def test_more_rows_than_a_batch_go_in_order(browser, broker, monkeypatch):
     assert published == sorted(published)
 
 
+def test_an_event_that_cannot_be_read_holds_up_its_own_room_alone(browser, broker, caplog):
+    alice = browser("alice")
+    broker.stop()
+    rooms = [create_room(alice.user, name).room_id for name in ("Kitchen", "Cellar")]
+    broker.start()
+    broken = OutboxEvent.objects.filter(room_id=rooms[0]).first()
+    OutboxEvent.objects.filter(id=broken.id).update(event='{"v":2}')
+    age_rows()
+    with caplog.at_level(logging.ERROR):
+        relay.sweep()
+    assert {event.room_id for event in broker.taken()} == {rooms[1]}
+    assert str(rooms[0]) in caplog.text
+    assert OutboxEvent.objects.filter(room_id=rooms[0]).count() == 2
+
+
 def test_the_relay_leaves_young_rows_to_their_request(browser, broker):
     alice = browser("alice")
     broker.stop()

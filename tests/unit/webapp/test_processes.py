@@ -79,9 +79,23 @@ def test_the_web_serves_once_it_says_ready_and_ends_on_sigterm(start):
 def test_the_relay_waits_out_a_database_without_tables(start):
     relay = start("webapp.outbox.relay")
     assert relay.said.startswith("READY=1")
+    first = relay.process.stderr.readline()
+    assert "no such table" in first
     code, log = relay.stop()
     assert code == 0
-    assert "Traceback" not in log
+    assert "Traceback" not in first + log
+
+
+def test_nobody_but_the_server_says_what_the_path_is(start):
+    """Gunicorn by itself takes these two headers over from who connects by the loopback."""
+    port = free_port()
+    start("webapp.project.server", WEB_PORT=str(port), ALLOWED_HOSTS="127.0.0.1")
+    answer = requests.get(
+        f"http://127.0.0.1:{port}/health/live",
+        headers={"PATH_INFO": "/nonsense", "SCRIPT_NAME": "/health"},
+        timeout=WAIT_SECONDS,
+    )
+    assert answer.json() == {"status": "ok"}
 
 
 @pytest.mark.parametrize(
@@ -92,6 +106,8 @@ def test_the_relay_waits_out_a_database_without_tables(start):
         ("DATABASE_URL", "nonsense://"),
         ("BROKER_URL", "http://x"),
         ("MONGO_URL", ""),
+        ("MONGO_URL", "mongodb://"),
+        ("MONGO_URL", "mongodb://127.0.0.1:port/"),
         ("TICKET_KEYS", "short:key"),
         ("BRIDGE_URL", "http://x"),
         ("DEBUG", "perhaps"),

@@ -37,6 +37,13 @@ def test_a_forged_host_is_a_clear_400(client):
     assert response.json()["error"]["code"]
 
 
+def test_what_is_refused_is_one_line_of_the_log(client, caplog):
+    client.get("/rooms/", headers={"Host": "evil.example"})
+    assert client.post("/accounts/login/", {"username": "x" * 70_000}).status_code == 413
+    assert "evil.example" in caplog.text
+    assert not any(record.exc_info for record in caplog.records)
+
+
 def test_a_missing_csrf_token_is_403_in_json(room, broker):
     owner, path = room
     strict = Browser(owner.user, enforce_csrf_checks=True)
