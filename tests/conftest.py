@@ -11,7 +11,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 import pytest
 
@@ -24,17 +24,22 @@ StartStack = Callable[..., Stack]
 MISSING = "server not installed: "
 
 
+def fail_or_skip(missing: ServerMissing) -> NoReturn:
+    reason = f"{MISSING}{missing}"
+    if os.environ.get("CI"):
+        pytest.fail(reason, pytrace=False)
+    pytest.skip(reason)
+
+
 def run_server(server: AnyServer) -> Iterator[AnyServer]:
     with ExitStack() as running:
         missing = None
         try:
             running.enter_context(server)
         except ServerMissing as error:
-            missing = f"{MISSING}{error}"
-        if missing and os.environ.get("CI"):
-            pytest.fail(missing, pytrace=False)
+            missing = error
         if missing:
-            pytest.skip(missing)
+            fail_or_skip(missing)
         yield server
 
 

@@ -11,13 +11,15 @@ class IdempotencyKey(models.Model):
     """The message that a user's POST with this key became.
 
     The key is kept as its SHA-256, because MySQL's usual collations take "a" and "A" for the
-    same. ``request_hash`` is that of room and body: a key stands for one request only.
+    same. ``request_hash`` is that of room and body: a key stands for one request only. Once
+    ``confirmed`` the message is not published again: sinks remember an id for an hour only.
     """
 
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
     key_hash = models.CharField(max_length=64)
     message_id = models.UUIDField()
     request_hash = models.CharField(max_length=64)
+    confirmed = models.BooleanField(default=False)
     created_at = models.DateTimeField(default=timezone.now)
 
     class Meta:

@@ -29,19 +29,23 @@ def post_message(
     """Publishes a message to a room; returns when the broker has confirmed it.
 
     The same ``key`` (Idempotency-Key, 1 to 255 visible ASCII characters) gives the same event
-    id for a day, and every sink ignores an id that it has seen. Raises NotFound, Forbidden,
-    InvalidInput or a BusError; after a retryable one, post again with the same key.
+    for a day, and the room one message. Raises NotFound, Forbidden, InvalidInput or a BusError;
+    after a retryable one, post again with the same key.
     """
     membership_of(user, room_id)
     text = _checked(body)
+    known = None if key is None else _known(user, room_id, text, key)
     event = events.make(
         MessagePosted,
-        event_id=None if key is None else _message_id(user, room_id, text, key),
+        event_id=known.message_id if known else None,
         room_id=room_id,
         actor=Person(user.id, user.display_name),
         data=PostedData(text),
     )
-    publisher.publish(events.to_message(event))
+    if known is None or not known.confirmed:
+        publisher.publish(events.to_message(event))
+    if known:
+        IdempotencyKey.objects.filter(id=known.id).update(confirmed=True)
     return event
 
 
@@ -52,8 +56,8 @@ def _checked(body: object) -> str:
         raise InvalidInput(str(error), error.code) from error
 
 
-def _message_id(user: User, room_id: uuid.UUID, body: str, key: str) -> uuid.UUID:
-    """The id for this key: a new one, or the one that an earlier try was given."""
+def _known(user: User, room_id: uuid.UUID, body: str, key: str) -> IdempotencyKey:
+    """What is known of this key: it has a new id, or the one that an earlier try was given."""
     if not _KEY.fullmatch(key):
         raise InvalidInput(
             f"Idempotency-Key must be 1 to {MAX_KEY} visible ASCII characters.",
@@ -72,7 +76,7 @@ def _message_id(user: User, room_id: uuid.UUID, body: str, key: str) -> uuid.UUI
             "This Idempotency-Key was used for another message. Use a new one for each message.",
             "idempotency_key_reused",
         )
-    return known.message_id
+    return known
 
 
 def _hash(text: str) -> str:

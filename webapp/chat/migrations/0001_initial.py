@@ -22,6 +22,7 @@ class Migration(migrations.Migration):
                 ('key_hash', models.CharField(max_length=64)),
                 ('message_id', models.UUIDField()),
                 ('request_hash', models.CharField(max_length=64)),
+                ('confirmed', models.BooleanField(default=False)),
                 ('created_at', models.DateTimeField(default=django.utils.timezone.now)),
                 ('user', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='+', to=settings.AUTH_USER_MODEL)),
             ],

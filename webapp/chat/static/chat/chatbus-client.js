@@ -13,7 +13,6 @@
 //   event      {roomId, event}  each event once
 //   removed    {roomId}         the user is no longer a member
 //   forbidden  {roomId}         the user is not a member, whatever the ticket
-//   presence, typing            the frame, as it came
 //
 // A position in a room's log is {epoch, offset}; it is only for resuming after a lost connection.
 
@@ -22,6 +21,7 @@ const PING_EVERY = 25_000;
 const PONG_WITHIN = 10_000;
 const FIRST_DELAY = 500;
 const LONGEST_DELAY = 20_000;
+const SETTLED_AFTER = 10_000;
 const REFUSED = 4403;
 
 class Room {
@@ -82,7 +82,7 @@ export class ChatbusClient extends EventTarget {
   async #connect() {
     this.#drop();
     this.#setState("connecting");
-    const grant = await this.#ticket();
+    const grant = await this.#ticket(() => this.#state === "connecting" && this.#lost());
     if (!grant || this.#state !== "connecting" || this.#socket) return;
     const socket = new WebSocket(grant.url);
     this.#socket = socket;
@@ -92,22 +92,27 @@ export class ChatbusClient extends EventTarget {
     socket.onclose = ({ code }) => this.#socket === socket && this.#lost(code);
   }
 
-  // A ticket, or null after the failure was dealt with.
-  async #ticket() {
+  // A ticket, or null after `retry` has seen to the failure.
+  async #ticket(retry) {
     try {
       return await this.#getTicket();
     } catch (error) {
       if (error.status === 401) this.stop("logged out");
-      else if (this.#isReady) this.#after("renew", this.#jitter(3), () => this.#renew());
-      else if (this.#state !== "stopped") this.#lost();
+      else retry();
       return null;
     }
   }
 
   // Another ticket on the same connection; what it allows is asked for once it is accepted.
   async #renew() {
-    const grant = await this.#ticket();
-    if (grant) this.#send({ type: "authenticate", ticket: grant.ticket });
+    const socket = this.#socket;
+    const grant = await this.#ticket(() => this.#socket === socket && this.#renewSoon(3));
+    if (grant && this.#socket === socket) this.#send({ type: "authenticate", ticket: grant.ticket });
+  }
+
+  // With jitter, as the others in a room may have the same reason; one ticket serves all rooms.
+  #renewSoon(attempt) {
+    this.#after("renew", this.#jitter(attempt), () => this.#renew());
   }
 
   #lost(code) {
@@ -169,8 +174,6 @@ export class ChatbusClient extends EventTarget {
     event: (frame, room) => room && this.#onEvent(frame, room),
     unsubscribed: (frame, room) => room && this.#onUnsubscribed(frame, room),
     error: (frame, room) => this.#onError(frame, room),
-    presence: (frame) => this.#emit("presence", frame),
-    typing: (frame) => this.#emit("typing", frame),
   };
 
   #onReady({ refresh_in: seconds }) {
@@ -178,8 +181,11 @@ export class ChatbusClient extends EventTarget {
     this.#after("renew", seconds * 800, () => this.#renew());
     const isFirst = !this.#isReady;
     this.#isReady = true;
-    this.#attempts = 0;
-    if (isFirst) this.#after("ping", PING_EVERY, () => this.#ping());
+    if (isFirst) {
+      this.#after("ping", PING_EVERY, () => this.#ping());
+      // A connection that ends right after it was let in must not be tried again at full speed.
+      this.#after("settled", SETTLED_AFTER, () => (this.#attempts = 0));
+    }
     for (const [roomId, room] of this.#rooms) {
       if (isFirst || room.subscribing) this.#askFor(roomId);
     }
@@ -219,7 +225,7 @@ export class ChatbusClient extends EventTarget {
   #onUnsubscribed({ room_id: roomId, reason }, room) {
     if (reason === "resync") {
       room.subscribing = true;
-      this.#renew();
+      this.#renewSoon(room.attempts++);
     } else if (reason === "removed") {
       this.#rooms.delete(roomId);
       this.#emit("removed", { roomId });

@@ -37,11 +37,29 @@ export class History {
   async load() {
     const generation = ++this.#generation;
     this.#newestStored = this.#oldestStored = null;
+    this.#hasMore = false; // until the page is there, every live message is shown
+    this.#button.hidden = true;
     for (let wait = FIRST_WAIT; generation === this.#generation; wait = longer(wait)) {
       if (await this.#loadPage(generation, "")) break;
       await pause(wait);
     }
     await this.#catchUp(generation);
+  }
+
+  get hasBegun() {
+    return this.#generation > 0;
+  }
+
+  // What was stored since `load`. Call it when the socket began to follow the room after that.
+  catchUp() {
+    return this.#catchUp(this.#generation);
+  }
+
+  // Nothing more is asked for.
+  stop() {
+    this.#generation += 1;
+    this.#hasMore = false;
+    this.#button.hidden = true;
   }
 
   async loadOlder() {
@@ -89,12 +107,16 @@ export class History {
   async #catchUp(generation) {
     for (let wait = FIRST_WAIT; this.#isBehind && generation === this.#generation; wait = longer(wait)) {
       await pause(wait);
-      const after = this.#newestStored ? `&after=${this.#newestStored}` : "";
-      const page = await this.#get(`limit=${CATCH_UP_PAGE}${after}`);
-      if (page && generation === this.#generation) this.#show(page.messages);
+      await this.#loadNewer(generation);
       if (this.#isBehind && wait > FIRST_WAIT) this.#say("Some messages are still being stored. They appear here by themselves.");
     }
     if (!this.#isBehind) this.#say("");
+  }
+
+  async #loadNewer(generation) {
+    if (!this.#newestStored) return this.#loadPage(generation, "");
+    const page = await this.#get(`limit=${CATCH_UP_PAGE}&after=${this.#newestStored}`);
+    if (page && generation === this.#generation) this.#show(page.messages);
   }
 
   get #isBehind() {

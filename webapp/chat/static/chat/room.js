@@ -72,7 +72,9 @@ function showState({ state, reason }) {
 }
 
 function close(text) {
-  byId("removed").textContent = text;
+  client.stop();
+  history.stop();
+  byId("removed-reason").textContent = text;
   byId("removed").hidden = false;
   composer.close();
   byId("composer").hidden = true;
@@ -89,15 +91,19 @@ client.addEventListener("reset", () => {
   history.forgetLive();
   history.load();
 });
-// The history is asked for once the socket follows the room, so nothing falls in between.
-let isLoaded = false;
-function loadOnce() {
-  if (!isLoaded) history.load();
-  isLoaded = true;
-}
-client.addEventListener("subscribed", loadOnce);
-setTimeout(loadOnce, 1_500); // without a socket the room can still be read
+// The history is asked for once the socket follows the room, so nothing falls in between. Without
+// a socket the room can still be read; what comes between then and the socket is asked for later.
+const withoutSocket = setTimeout(() => history.load(), 1_500);
+let isFollowing = false;
+client.addEventListener("subscribed", () => {
+  clearTimeout(withoutSocket);
+  if (isFollowing) return;
+  isFollowing = true;
+  if (history.hasBegun) history.catchUp();
+  else history.load();
+});
 client.subscribe(roomId);
 client.start();
 members.reload();
 byId("body").focus();
+document.querySelector(".sidebar [aria-current]").scrollIntoView({ block: "center" });
