@@ -50,17 +50,22 @@ class Feed:
         self._silence = silence
         self._own_channel = f"bridge:{uuid.uuid4().hex}".encode()
         self._channels: set[bytes] = set()
-        # One writer sends them, so Redis sees them in the order of the calls.
-        self._commands: asyncio.Queue[tuple[str, bytes]] = asyncio.Queue()
+        # One writer sends them, so Redis sees them in the order of the calls. Without a connection
+        # there is no queue, which nobody would empty: the next one begins with ``_channels``.
+        self._commands: asyncio.Queue[tuple[str, bytes]] | None = None
 
     def subscribe(self, channel: bytes) -> None:
         """Asks for ``channel``; the listener hears when Redis has confirmed it."""
         self._channels.add(channel)
-        self._commands.put_nowait(("SUBSCRIBE", channel))
+        self._command("SUBSCRIBE", channel)
 
     def unsubscribe(self, channel: bytes) -> None:
         self._channels.discard(channel)
-        self._commands.put_nowait(("UNSUBSCRIBE", channel))
+        self._command("UNSUBSCRIBE", channel)
+
+    def _command(self, name: str, channel: bytes) -> None:
+        if self._commands is not None:
+            self._commands.put_nowait((name, channel))
 
     async def run(self, listener: Listener) -> None:
         """Brings ``listener`` what is published, until cancelled."""
@@ -78,25 +83,27 @@ class Feed:
         async with answering():
             connection = await pool.get_connection()
         try:
-            self._commands = asyncio.Queue()
+            commands: asyncio.Queue[tuple[str, bytes]] = asyncio.Queue()
+            self._commands = commands
             for channel in (self._own_channel, *self._channels):
-                self._commands.put_nowait(("SUBSCRIBE", channel))
+                self._command("SUBSCRIBE", channel)
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._write(connection))
+                tasks.create_task(self._write(connection, commands))
                 tasks.create_task(self._beat())
                 tasks.create_task(self._read(connection, listener, backoff))
         finally:
             self.connected.clear()
+            self._commands = None
             # Never used for anything else: what it is subscribed to would come along.
             await connection.disconnect(nowait=True)
             await pool.release(connection)
 
-    async def _write(self, connection: Any) -> None:
+    async def _write(self, connection: Any, commands: asyncio.Queue[tuple[str, bytes]]) -> None:
         while True:
-            commands = [await self._commands.get()]
-            while not self._commands.empty():
-                commands.append(self._commands.get_nowait())
-            await connection.send_packed_command(connection.pack_commands(commands))
+            batch = [await commands.get()]
+            while not commands.empty():
+                batch.append(commands.get_nowait())
+            await connection.send_packed_command(connection.pack_commands(batch))
 
     async def _beat(self) -> None:
         while True:

@@ -1,21 +1,20 @@
 """A channel to RabbitMQ whose loop is run by its owner, for as long as the owner likes (pika).
 
-SelectConnection rather than BlockingConnection: its sockets never block, it publishes and
-consumes at a third of the cost, and closing it returns what is unacknowledged in one piece
-(BlockingConnection first rejects what its callbacks have not seen, which changes the order).
+SelectConnection rather than BlockingConnection: its sockets never block, and it publishes and
+consumes at a third of the cost.
 """
 
 from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
 import pika
 from pika.adapters.select_connection import IOLoop
-from pika.exceptions import AMQPError
+from pika.exceptions import AMQPError, ConnectionClosedByClient
 
 from bus.broker import CONNECT_TIMEOUT, IO_TIMEOUT
 from bus.errors import BrokerUnavailable
@@ -32,6 +31,14 @@ def broker_errors() -> Iterator[None]:
         raise BrokerUnavailable(f"RabbitMQ: {error!r}") from error
 
 
+class _Connection(pika.SelectConnection):  # type: ignore[misc]
+    """pika's connection, which alone would be closed by an exchange of frames only."""
+
+    def drop(self) -> None:
+        """Ends the TCP connection; done when the loop has run and ``is_closed``."""
+        self._terminate_stream(ConnectionClosedByClient(0, "dropped"))
+
+
 class AmqpChannel:
     """A connection with one channel. Use it from one thread; after an error, close it.
 
@@ -44,24 +51,35 @@ class AmqpChannel:
         self._loop = IOLoop()
         self._loop.activate_poller()
         self._woken = False
-        self._connection: pika.SelectConnection | None = None
+        self._connection: _Connection | None = None
         self._lost: object = None
         self.channel: Any = None
         with broker_errors():
-            pika.SelectConnection.create_connection(
-                _parameters(url, heartbeat), on_done=self._on_done, custom_ioloop=self._loop
-            )
-            self._run(IO_TIMEOUT)
+            hosts = _parameters(url, heartbeat)
+            _Connection.create_connection(hosts, on_done=self._on_done, custom_ioloop=self._loop)
+            # Longer than pika's own timeouts: it closes the attempts that it gives up.
+            self._run(len(hosts) * IO_TIMEOUT + CLOSE_SECONDS)
         if self.channel is None:
             self.close()
             raise BrokerUnavailable(f"cannot reach the broker: {self._lost or 'no answer'}")
 
     def close(self) -> None:
-        if self._connection and not (self._connection.is_closing or self._connection.is_closed):
-            with suppress(AMQPError):
-                self._lost = None
+        """Closes politely if the broker answers soon, and in any case."""
+        if self._connection and self._connection.is_open:
+            with suppress(AMQPError, OSError):
                 self._connection.close()
-                self._run_until_lost(CLOSE_SECONDS)
+                self._run_until(lambda: self._is_closed, CLOSE_SECONDS)
+        self._drop()
+
+    @property
+    def _is_closed(self) -> bool:
+        return self._connection is None or self._connection.is_closed
+
+    def _drop(self) -> None:
+        """Ends the connection without a word to the broker."""
+        if self._connection and not self._is_closed:
+            self._connection.drop()
+            self._run_until(lambda: self._is_closed, CLOSE_SECONDS)
         self._loop.deactivate_poller()
         self._loop.close()
 
@@ -80,9 +98,9 @@ class AmqpChannel:
     def _wake(self) -> None:
         self._woken = True
 
-    def _run_until_lost(self, seconds: float) -> None:
+    def _run_until(self, done: Callable[[], bool], seconds: float) -> None:
         deadline = time.monotonic() + seconds
-        while self._lost is None and (remaining := deadline - time.monotonic()) > 0:
+        while not done() and (remaining := deadline - time.monotonic()) > 0:
             self._run(remaining)
 
     def _raise_if_lost(self) -> None:

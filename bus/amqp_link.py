@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import defaultdict
 from typing import Any
 
 import pika
@@ -22,7 +23,8 @@ class AmqpLink(AmqpChannel):
         declare(url, queues)
         self._sent = 0
         self._unconfirmed: dict[int, Request] = {}
-        self._senders: dict[str, Request] = {}
+        # By message id: a caller and another that repeats it may share a round.
+        self._senders: defaultdict[str, list[Request]] = defaultdict(list)
         super().__init__(url, heartbeat=0)
         self.channel.add_on_return_callback(self._on_return)
         # Publishing need not wait for the answer: the broker takes frames in order.
@@ -52,7 +54,7 @@ class AmqpLink(AmqpChannel):
         )
         self._sent += 1
         self._unconfirmed[self._sent] = request
-        self._senders[message.message_id] = request
+        self._senders[message.message_id].append(request)
 
     def _wait_for_confirms(self, deadline: float) -> None:
         while self._unconfirmed:
@@ -79,8 +81,8 @@ class AmqpLink(AmqpChannel):
 
     def _on_return(self, channel: Any, method: Any, properties: Any, body: bytes) -> None:
         """A mandatory message that no queue took; RabbitMQ sends this before the ack."""
-        sender = self._senders[properties.message_id]
-        sender.refusal = f"no queue takes {method.routing_key}: {method.reply_text}"
+        for sender in self._senders[properties.message_id]:
+            sender.refusal = f"no queue takes {method.routing_key}: {method.reply_text}"
 
 
 def _properties(message: Message) -> pika.BasicProperties:

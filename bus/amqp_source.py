@@ -5,15 +5,19 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import pika
+from pika.exceptions import AMQPError
 
-from bus.amqp import AmqpChannel, broker_errors
+from bus.amqp import CLOSE_SECONDS, AmqpChannel, broker_errors
 from bus.message import NO_HEADERS, Delivery
 from bus.topology import Queue
 
-HEARTBEAT = 30
+# While a sink or a handler works, nobody answers the broker, which gives up after one to one and
+# a half times this: so as long as a request may be held.
+HEARTBEAT = 60
 
 
 class AmqpSource(AmqpChannel):
@@ -53,6 +57,29 @@ class AmqpSource(AmqpChannel):
             with broker_errors():
                 self._run(remaining)
             self._raise_if_lost()
+
+    def close(self) -> None:
+        """Waits until the broker has the acknowledgements, then drops the connection.
+
+        All that is unsettled goes back at once and in order. A cancelled consumer, or a channel
+        closed by AMQP's rules, gives it back only after RabbitMQ has made the next consumer of
+        a single active one active: that one would get newer messages first.
+        """
+        with suppress(AMQPError, OSError):
+            self._round_trip()
+        self._drop()
+
+    def _round_trip(self) -> None:
+        """Returns when the broker has taken all that was sent before, or is not to be heard."""
+        answers: list[object] = []
+
+        def answered(frame: object) -> None:
+            answers.append(frame)
+            self._wake()
+
+        if self._lost is None:
+            self.channel.basic_qos(prefetch_count=1, callback=answered)
+            self._run_until(lambda: bool(answers) or self._lost is not None, CLOSE_SECONDS)
 
     def _on_delivery(
         self,

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Protocol
@@ -87,21 +88,15 @@ class Consumer:
         backoff.reset()
         try:
             while not self._stop.is_set():
-                self._step(source, POLL_SECONDS)
-            while self._step(source, 0):  # what was in hand is finished, in order
-                pass
+                self._step(source)
         finally:
             source.close()
 
-    def _step(self, source: Source, wait: float) -> bool:
-        """Receives a batch and settles it; False when there was none, or it must go back."""
-        deliveries = source.receive(self._batch, wait)
-        settled = bool(deliveries) and self._settle(source, deliveries)
-        if self._stop.is_set():
-            source.cancel()
-        if settled:
+    def _step(self, source: Source) -> None:
+        """Receives a batch and settles it, unless it must go back to the queue."""
+        deliveries = source.receive(self._batch, POLL_SECONDS)
+        if self._settle(source, deliveries):
             source.ack(deliveries)
-        return settled
 
     def _settle(self, source: Source, deliveries: list[Delivery]) -> bool:
         """Puts each delivery into the sink or among the dead letters; False if stopped before."""
@@ -120,11 +115,10 @@ class Consumer:
                 self._sink.store([event for _, event in batch])
                 return True
             except RetryableError as error:
-                if self._stop.is_set():
-                    return False
                 delay = backoff.next()
                 logger.warning("%s; the queue waits, next attempt in %.1f s", error, delay)
-                source.idle(delay)
+                if self._stopped_within(delay, source):
+                    return False
             except Exception as error:  # noqa: BLE001 - a sink may fail in any way
                 return self._isolate(source, batch, error)
 
@@ -152,10 +146,16 @@ class Consumer:
             try:
                 return self._publisher.publish(letter)
             except BusError as unpublished:
-                if self._stop.is_set():
-                    raise BrokerUnavailable("stopped before the dead letter was kept") from error
                 logger.warning("%s", unpublished)
-                source.idle(backoff.next())
+                if self._stopped_within(backoff.next(), source):
+                    raise BrokerUnavailable("stopped before the dead letter was kept") from error
+
+    def _stopped_within(self, seconds: float, source: Source) -> bool:
+        """Waits ``seconds``, or until stopped, and keeps the connection alive."""
+        deadline = time.monotonic() + seconds
+        while not self._stop.is_set() and (remaining := deadline - time.monotonic()) > 0:
+            source.idle(min(remaining, POLL_SECONDS))
+        return self._stop.is_set()
 
 
 def dead_letter(queue: Queue, delivery: Delivery, reason: str, error: Exception) -> Message:

@@ -10,7 +10,6 @@ a late confirm could otherwise be taken for the next message's
 from __future__ import annotations
 
 import logging
-import os
 import queue
 import threading
 import time
@@ -22,7 +21,6 @@ from typing import Protocol
 from bus.broker import is_amqp
 from bus.errors import (
     BrokerUnavailable,
-    BusError,
     PublishRefused,
     PublishTimeout,
     PublishUnconfirmed,
@@ -102,7 +100,6 @@ class Publisher:
         self._queues = tuple(queues)
         self._timeout = timeout
         self._lock = threading.Lock()
-        self._process = 0
         self._requests: queue.SimpleQueue[Request | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
 
@@ -132,20 +129,20 @@ class Publisher:
         """Sends what was submitted, then ends the thread and the connection."""
         with self._lock:
             thread, self._thread = self._thread, None
-        if thread and self._process == os.getpid():
             self._requests.put(None)
+        if thread:
             thread.join(self._timeout)
 
     def _submit(self, messages: Sequence[Message], timeout: float | None) -> Request:
         request = Request(messages, timeout or self._timeout)
         with self._lock:
-            if self._thread is None or self._process != os.getpid():
+            # After a fork only the parent's thread is alive.
+            if self._thread is None or not self._thread.is_alive():
                 self._start()
             self._requests.put(request)
         return request
 
     def _start(self) -> None:
-        self._process = os.getpid()
         self._requests = queue.SimpleQueue()
         worker = _Worker(self._url, self._queues, self._requests)
         self._thread = threading.Thread(target=worker.run, name="publisher", daemon=True)
@@ -184,22 +181,22 @@ class _Worker:
         return batch
 
     def _publish(self, batch: list[Request]) -> None:
-        kind = BrokerUnavailable
+        kind: type[BrokerUnavailable] = BrokerUnavailable
         try:
             link = self._connected()
             kind = PublishUnconfirmed  # from here on something may have been sent
             link.publish(batch)
         except Exception as error:  # noqa: BLE001 - whatever it was, this connection is done for
-            self._fail(batch, kind(f"publishing failed: {error}"), error)
+            logger.warning("not published: %s", error)
+            self._fail(batch, kind, error)
+            self._discard()
 
-    def _fail(
-        self, batch: list[Request], error: BusError, cause: BaseException | None = None
-    ) -> None:
-        error.__cause__ = cause or error.__cause__
-        logger.warning("not published: %s", error)
-        self._discard()
+    def _fail(self, batch: list[Request], kind: type[BrokerUnavailable], cause: Exception) -> None:
+        """Every caller gets an error of its own: a raised one belongs to its thread."""
         for request in batch:
             if not request.done.done():
+                error = kind(f"publishing failed: {cause}")
+                error.__cause__ = cause
                 request.done.set_exception(error)
 
     def _connected(self) -> PublishingLink:
@@ -211,5 +208,8 @@ class _Worker:
 
     def _discard(self) -> None:
         link, self._link = self._link, None
-        if link:
-            link.close()
+        try:
+            if link:
+                link.close()
+        except Exception as error:  # noqa: BLE001 - it is given up in any case
+            logger.warning("closing the connection failed: %r", error)

@@ -25,6 +25,9 @@ from bus.topology import Queue
 # How long a message of another than the usual priority may lie unseen.
 POLL_SECONDS = 0.02
 
+# What decoding raises for an entry that neither kombu nor we have written.
+_FOREIGN = (msgspec.DecodeError, ValueError, KeyError, TypeError, AttributeError)
+
 _MOVE = """
 local moved = {}
 for i = 1, tonumber(ARGV[1]) do
@@ -103,10 +106,8 @@ class RedisSource:
     def _give_back(self) -> None:
         """Returns what this consumer took and did not settle, newest first, to the queue's head."""
         while raw := self._redis.lindex(self._taken, 0):
-            message = msgspec.json.decode(raw)
-            message["properties"]["delivery_info"]["redelivered"] = True
             with self._redis.pipeline(transaction=True) as pipeline:
-                pipeline.rpush(self._lists[0], msgspec.json.encode(message))
+                pipeline.rpush(self._lists[0], _marked(raw))
                 pipeline.lpop(self._taken)
                 pipeline.execute()
 
@@ -118,7 +119,25 @@ class RedisSource:
             raise BrokerUnavailable(f"Redis as broker: {error!r}") from error
 
 
+def _marked(raw: bytes) -> bytes:
+    """``raw`` as a message that was delivered before."""
+    try:
+        message = msgspec.json.decode(raw)
+        message["properties"]["delivery_info"]["redelivered"] = True
+    except _FOREIGN:
+        return raw
+    return msgspec.json.encode(message)
+
+
 def _delivery(raw: bytes) -> Delivery:
+    """``raw``; what is not in kombu's form is a body alone, for the consumer to refuse."""
+    try:
+        return _decoded(raw)
+    except _FOREIGN:
+        return Delivery(tag=raw, body=raw, routing_key="", redelivered=False)
+
+
+def _decoded(raw: bytes) -> Delivery:
     """The message in kombu's virtual transport's own JSON form."""
     message = msgspec.json.decode(raw)
     properties = message["properties"]

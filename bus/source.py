@@ -26,11 +26,11 @@ class Source(Protocol):
         ...
 
     def cancel(self) -> None:
-        """Asks for nothing more; ``receive`` goes on to hand out what is there.
+        """Asks for nothing more; what is in hand may still be settled.
 
-        An acknowledgement would bring the next deliveries; on a connection that is then closed
-        they would go back to the queue ahead of older ones, marked as redelivered. So cancel
-        before the last acknowledgement.
+        For the last one in hand: its acknowledgement would bring the next, which would then go
+        back marked as redelivered. It hands the queue over to the next consumer at once, so not
+        for a queue whose order matters.
         """
         ...
 
@@ -39,7 +39,7 @@ class Source(Protocol):
         ...
 
     def close(self) -> None:
-        """Ends the subscription; what is not settled goes back to the queue."""
+        """Ends the subscription; what is not settled goes back to the queue, in order."""
         ...
 
 

@@ -53,7 +53,10 @@ class MongoWriter:
         try:
             self._ensure_index()
             self._insert(posted)
-            self._write([_change(event) for event in changes])
+            # A posting, or another writer's upsert, may come between an upsert's search and its
+            # insert: only a second 11000 means that the document knows a newer state.
+            again = self._write([_change(event) for event in changes])
+            self._write(again)
         except PyMongoError as error:
             raise SinkUnavailable(f"MongoDB: {error}") from error
 
@@ -77,13 +80,15 @@ class MongoWriter:
             known = [posted[index] for index in _duplicates(error)]
             self._write([_completion(event) for event in known])
 
-    def _write(self, updates: list[UpdateOne]) -> None:
+    def _write(self, updates: list[UpdateOne]) -> list[UpdateOne]:
+        """Returns those that changed nothing, because a document of that id was in the way."""
         if not updates:
-            return
+            return []
         try:
             self._messages.bulk_write(updates, ordered=False)
         except BulkWriteError as error:
-            _duplicates(error)
+            return [updates[index] for index in _duplicates(error)]
+        return []
 
 
 def _duplicates(error: BulkWriteError) -> list[int]:

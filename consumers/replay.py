@@ -76,18 +76,18 @@ def run(arguments: argparse.Namespace, environment: Environment) -> int:
 def _replay(url: str, selection: Selection, into: str, store: Store) -> Counter[str]:
     """Reads the archive up to now and stores what is selected; how many events of each type."""
     counts: Counter[str] = Counter()
-    started = datetime.now(UTC)
     with progress_bar() as progress:
         task = progress.add_task(f"archive → {into}", total=None)
         for deliveries in read_stream(url, topology.ARCHIVE, _first_chunk(selection.start)):
-            read = list(_decode(deliveries))
-            wanted = [event for event in read if _is_for(into, event) and selection.takes(event)]
+            wanted = [
+                event
+                for event in _decode(deliveries)
+                if _is_for(into, event) and selection.takes(event)
+            ]
             if wanted:
                 store(wanted)
             counts.update(event.type for event in wanted)
             progress.update(task, items=counts.total())
-            if read and read[-1].time > started:
-                break  # what follows is newer than this run, and the consumer has it
     return counts
 
 

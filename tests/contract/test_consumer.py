@@ -7,8 +7,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import pytest
+import redis
 
 from bus import events, topology
+from bus.backoff import Backoff
 from bus.broker import Link
 from bus.consumer import Consumer
 from bus.errors import SinkUnavailable
@@ -16,8 +18,10 @@ from bus.events import Event, MessagePosted
 from bus.message import Delivery, Message
 from bus.publisher import Publisher
 from bus.source import open_source
-from bus.topology import MONGO_WRITER
+from bus.topology import MONGO_WRITER, REDIS_PUBLISHER
 from tests.support.events import posted
+from tests.support.rabbitmq import RabbitMQ
+from tests.support.servers import Redis
 from tests.support.wait import wait_until
 
 
@@ -133,6 +137,25 @@ def test_a_malformed_event_is_a_dead_letter_and_the_rest_goes_on(
     assert letter.headers["x-consumer"] == MONGO_WRITER.name
 
 
+def test_what_no_publisher_wrote_is_a_dead_letter_too(redis_server: Redis) -> None:
+    url = redis_server.fresh_database()
+    publisher = Publisher(url, topology.EVENT_QUEUES)
+    publisher.publish(events.to_message(posted("before")))
+    with redis.Redis.from_url(url) as client:
+        client.lpush(MONGO_WRITER.name, b"\xff{", b"[]")
+    publisher.publish(events.to_message(posted("after")))
+    publisher.close()
+    first = open_source(url, MONGO_WRITER, prefetch=10)
+    assert len(first.receive(10, 1)) == 4
+    first.close()
+    sink = ListSink()
+    with consuming(url, sink):
+        letters = dead_letters(url, 2)
+        wait_until(lambda: len(sink.bodies) >= 2)
+    assert sink.bodies == ["before", "after"]
+    assert [letter.body for letter in letters] == [b"\xff{", b"[]"]
+
+
 def test_one_poisonous_event_is_isolated_from_its_batch(
     broker_url: str, publisher: Publisher
 ) -> None:
@@ -170,6 +193,72 @@ def test_a_sink_that_is_down_pauses_the_consumer_and_loses_nothing(
         wait_until(lambda: len(sink.bodies) >= len(sent))
     assert len(attempts) > 4, "the sink did fail"
     assert sink.bodies == [event.data.body for event in sent]
+
+
+def test_a_stop_while_the_sink_is_down_settles_nothing_behind_what_goes_back(
+    broker_url: str, publisher: Publisher
+) -> None:
+    sent = [posted(f"{number}") for number in range(30)]
+    publisher.publish(*map(events.to_message, sent))
+    stop = threading.Event()
+
+    def fail(batch: Sequence[Event]) -> None:
+        if not stop.is_set():
+            stop.set()
+            raise SinkUnavailable("down, but only for this batch")
+
+    sink = ListSink(fail)
+    Consumer(url=broker_url, queue=MONGO_WRITER, sink=sink, stop=stop, batch=10).run()
+    with consuming(broker_url, sink):
+        wait_until(lambda: len(sink.bodies) >= len(sent))
+    assert sink.bodies == [event.data.body for event in sent]
+
+
+def test_a_stop_does_not_wait_for_a_sink_that_is_down(
+    broker_url: str, publisher: Publisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Backoff, "next", lambda self: 60.0)
+    failed = threading.Event()
+
+    def fail(batch: Sequence[Event]) -> None:
+        failed.set()
+        raise SinkUnavailable("down")
+
+    publisher.publish(events.to_message(posted()))
+    with consuming(broker_url, ListSink(fail)):
+        assert failed.wait(20)
+
+
+def test_a_standby_goes_on_where_the_active_consumer_ended(rabbitmq: RabbitMQ) -> None:
+    url = rabbitmq.fresh_vhost()
+    active = open_source(url, REDIS_PUBLISHER, prefetch=20)
+    wait_until(lambda: active.receive(1, 0.1) or consumers(rabbitmq, url) == 1)
+    standby = open_source(url, REDIS_PUBLISHER, prefetch=20)
+    wait_until(lambda: standby.receive(1, 0.1) or consumers(rabbitmq, url) == 2)
+    publisher = Publisher(url, topology.EVENT_QUEUES)
+    publisher.publish(*(events.to_message(posted(f"{number}")) for number in range(60)))
+    publisher.close()
+    done: list[Delivery] = []
+    wait_until(lambda: done.extend(active.receive(10 - len(done), 0.2)) or len(done) >= 10)
+    active.ack(done)
+    active.close()
+
+    def received() -> bool:
+        deliveries = standby.receive(20, 0.2)
+        standby.ack(deliveries)
+        done.extend(deliveries)
+        return len(done) >= 60
+
+    wait_until(received)
+    standby.close()
+    bodies = [events.decode(delivery.body).data.body for delivery in done]  # type: ignore[union-attr]
+    assert bodies == [f"{number}" for number in range(60)]
+
+
+def consumers(rabbitmq: RabbitMQ, url: str) -> int:
+    """How many there are on a virtual host, those on standby too."""
+    listed = rabbitmq.ctl("list_consumers", "--vhost", url.rpartition("/")[2], "queue_name")
+    return listed.count("chat.")
 
 
 def test_what_a_stopped_consumer_had_in_hand_comes_again_first_and_marked(

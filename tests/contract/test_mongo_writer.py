@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from pymongo.collection import Collection
+from pymongo.errors import BulkWriteError
 
 from bus.errors import SinkUnavailable
 from bus.events import Event
@@ -54,6 +56,26 @@ def test_an_edited_message_keeps_author_time_and_latest_text(mongo: str) -> None
         assert document["at"] == message.at
         assert document["edited_at"] == change.at
         assert document["room_id"] == str(message.room_id)
+
+
+def test_an_edit_that_another_writers_posting_overtakes_is_kept(
+    mongo: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    message = posted("first")
+
+    def overtaken(*arguments: object, **options: object) -> None:
+        """What the server does when the posting comes between an upsert's search and insert."""
+        monkeypatch.undo()
+        MongoWriter(messages).store([message])
+        duplicate = {"index": 0, "code": 11_000, "errmsg": "E11000 duplicate key"}
+        raise BulkWriteError({"writeErrors": [duplicate], "writeConcernErrors": []})
+
+    messages = open_messages(mongo)
+    monkeypatch.setattr(Collection, "bulk_write", overtaken)
+    MongoWriter(messages).store([edited(message, "second")])
+    [document] = messages.find()
+    messages.database.client.close()
+    assert document["body"] == "second"
 
 
 def test_repeated_overlapping_batches_store_each_message_once(mongo: str) -> None:

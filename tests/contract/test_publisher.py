@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 from collections.abc import Iterator
 
+import psutil
 import pytest
 
 from bus import events, topology
+from bus.amqp import AmqpChannel
 from bus.broker import Link
-from bus.errors import BrokerUnavailable, PublishRefused, PublishTimeout
+from bus.errors import BrokerUnavailable, PublishRefused, PublishTimeout, PublishUnconfirmed
 from bus.message import Message
 from bus.publisher import Publisher
 from bus.source import Source, open_source
@@ -107,6 +110,16 @@ def test_a_message_that_no_queue_takes_is_an_error_for_its_sender_alone(
     assert len(take(source, 2)) == 2
 
 
+def test_two_senders_of_one_id_both_hear_that_no_queue_takes_it(publisher: Publisher) -> None:
+    publisher.publish()
+    lost = Message(
+        exchange=topology.EVENTS.name, routing_key="nobody", body=b"{}", message_id="x", type="t"
+    )
+    for sent in [publisher.submit(lost) for _ in range(20)]:
+        with pytest.raises(PublishRefused, match="nobody"):
+            sent.result(10)
+
+
 def test_a_queue_that_was_deleted_is_there_again_on_the_next_connection(broker_url: str) -> None:
     first = Publisher(broker_url, [QUEUE])
     first.publish(events.to_message(posted()))
@@ -187,3 +200,52 @@ def publishes(publisher: Publisher, body: bytes) -> bool:
     except (PublishTimeout, BrokerUnavailable):
         return False
     return True
+
+
+def test_connections_that_are_given_up_are_closed(rabbitmq: RabbitMQ) -> None:
+    gc.disable()
+    url, broker = rabbitmq.fresh_vhost(), rabbitmq.erlang_pid()
+    before = connections_to(rabbitmq)
+    publisher = Publisher(url, [QUEUE])
+    publisher.publish(to_queue(QUEUE.name))
+    assert connections_to(rabbitmq) == before + 1
+    os.kill(broker, signal.SIGSTOP)
+    try:
+        with pytest.raises((PublishTimeout, BrokerUnavailable)):
+            publisher.publish(to_queue(QUEUE.name), timeout=0.5)
+        wait_until(lambda: connections_to(rabbitmq) == before, what="the connection is closed")
+        with pytest.raises(BrokerUnavailable):
+            AmqpChannel(url, heartbeat=0)
+        assert connections_to(rabbitmq) == before
+    finally:
+        os.kill(broker, signal.SIGCONT)
+        gc.enable()
+    publisher.close()
+
+
+def connections_to(rabbitmq: RabbitMQ) -> int:
+    mine = psutil.Process().net_connections("tcp")
+    return sum(bool(c.raddr) and c.raddr.port == rabbitmq.port for c in mine)
+
+
+def test_a_connection_that_cannot_even_be_closed_costs_its_own_round_only(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Broken:
+        def __init__(self, *arguments: object) -> None: ...
+
+        def is_alive(self) -> bool:
+            return True
+
+        def publish(self, batch: object) -> None:
+            raise ValueError("cannot be published")
+
+        def close(self) -> None:
+            raise ValueError("cannot be closed")
+
+    monkeypatch.setattr("bus.publisher._open_link", Broken)
+    publisher = Publisher("amqp://nowhere/")
+    for _ in range(2):
+        with pytest.raises(PublishUnconfirmed, match="cannot be published"):
+            publisher.publish(to_queue("x"), timeout=5)
+    publisher.close()
