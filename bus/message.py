@@ -17,7 +17,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
     ``exchange`` "" is the broker's default exchange, where the routing key is a queue's name.
     ``priority`` runs from 0 to 9, 9 first. ``expires_in`` is in seconds: a queue drops the
     message when nobody took it within that time. A message that is not ``persistent`` does not
-    outlive a restart of the broker.
+    outlive a restart of the broker. Redis as broker knows neither: it keeps what it has.
     """
 
     exchange: str

@@ -23,6 +23,9 @@ from bus.settings import Environment
 from consumers import process
 
 DUPLICATE_KEY = 11_000
+# Errors of the document itself (https://www.mongodb.com/docs/manual/reference/error-codes/):
+# BadValue, TypeMismatch, DocumentValidationFailure, BSONObjectTooLarge. Whatever else may pass.
+PERMANENT = frozenset({2, 14, 121, 10_334})
 TIMEOUT_MS = 10_000
 Document = dict[str, Any]
 
@@ -97,10 +100,12 @@ def _duplicates(error: BulkWriteError) -> list[int]:
     Under majority write concern only code 11000 is safe to pass over.
     """
     failures = error.details["writeErrors"]
-    if error.details["writeConcernErrors"]:
-        raise SinkUnavailable(f"MongoDB: {error.details['writeConcernErrors']}") from error
-    if any(failure["code"] != DUPLICATE_KEY for failure in failures):
-        raise PermanentError(f"MongoDB refused: {failures[0]['errmsg']}") from error
+    others = [failure for failure in failures if failure["code"] != DUPLICATE_KEY]
+    transient = [failure for failure in others if failure["code"] not in PERMANENT]
+    if error.details["writeConcernErrors"] or transient:
+        raise SinkUnavailable(f"MongoDB: {error}") from error
+    if others:
+        raise PermanentError(f"MongoDB refused: {others[0]['errmsg']}") from error
     return [failure["index"] for failure in failures]
 
 

@@ -11,9 +11,9 @@ import pytest
 from pymongo.collection import Collection
 from pymongo.errors import BulkWriteError
 
-from bus.errors import SinkUnavailable
+from bus.errors import PermanentError, SinkUnavailable
 from bus.events import Event
-from consumers.mongo_writer import MongoWriter, open_messages
+from consumers.mongo_writer import MongoWriter, _duplicates, open_messages
 from tests.support.events import deleted, edited, posted
 from tests.support.ports import HOST, free_port
 
@@ -92,3 +92,16 @@ def test_a_database_that_is_away_is_not_the_events_fault(monkeypatch: pytest.Mon
     with pytest.raises(SinkUnavailable):
         MongoWriter(messages).store([posted()])
     messages.database.client.close()
+
+
+@pytest.mark.parametrize(
+    ("code", "outcome"),
+    [(11_600, SinkUnavailable), (14_031, SinkUnavailable), (121, PermanentError)],
+)
+def test_only_errors_of_the_document_itself_are_permanent(
+    code: int, outcome: type[Exception]
+) -> None:
+    failure = {"index": 0, "code": code, "errmsg": "because"}
+    error = BulkWriteError({"writeErrors": [failure], "writeConcernErrors": []})
+    with pytest.raises(outcome):
+        _duplicates(error)
