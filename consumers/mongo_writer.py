@@ -17,7 +17,7 @@ from pymongo.collection import Collection
 from pymongo.errors import BulkWriteError, PyMongoError
 
 from bus import events, topology
-from bus.errors import PermanentError, SinkUnavailable
+from bus.errors import PermanentError, SettingError, SinkUnavailable
 from bus.events import Event, MessageDeleted, MessageEdited, MessageEvent, MessagePosted
 from bus.settings import Environment
 from consumers import process
@@ -31,12 +31,16 @@ Document = dict[str, Any]
 
 
 def open_messages(url: str) -> Collection[Document]:
-    """The collection ``messages`` of the database in ``url`` (``chat`` if it names none)."""
-    client: MongoClient[Document] = MongoClient(
-        url,
-        serverSelectionTimeoutMS=TIMEOUT_MS,
-        socketTimeoutMS=2 * TIMEOUT_MS,
-    )
+    """The collection ``messages`` of the database in ``url`` (``chat`` if it names none).
+
+    Nothing is asked of the server yet. Raises SettingError for a URL that MongoDB refuses.
+    """
+    try:
+        client: MongoClient[Document] = MongoClient(
+            url, serverSelectionTimeoutMS=TIMEOUT_MS, socketTimeoutMS=2 * TIMEOUT_MS
+        )
+    except (PyMongoError, ValueError) as error:
+        raise SettingError("MONGO_URL", str(error)) from error
     database = client.get_default_database("chat")
     return database.get_collection(
         "messages", write_concern=WriteConcern("majority", wtimeout=TIMEOUT_MS)

@@ -139,7 +139,9 @@ class Supervisor:
         self._arrivals, wakeup = socket.socketpair()
         self._arrivals.setblocking(False)
         wakeup.setblocking(False)
-        for number in (*STOP_SIGNALS, signal.SIGCHLD):
+        # What the caller has ignored stays so: that is how nohup works.
+        heard = {n for n in STOP_SIGNALS if signal.getsignal(n) is not signal.SIG_IGN}
+        for number in (*heard, signal.SIGCHLD):
             signal.signal(number, lambda *_: None)
         signal.set_wakeup_fd(wakeup.detach(), warn_on_full_buffer=False)
         self._selector.register(self._arrivals, selectors.EVENT_READ, self._on_signals)

@@ -28,15 +28,9 @@ from tests.contract.chat import (
     removed,
     ticket,
 )
-from tests.support.servers import Redis
 from tests.support.wait import wait_until
 
 ALICE, BOB = 1, 2
-
-
-@pytest.fixture(scope="module")
-def redis_url(redis_server: Redis) -> str:
-    return redis_server.fresh_database()
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,6 @@ from bus import events
 from bus.errors import SinkUnavailable
 from bus.events import Event
 from bus.room_log import RoomLogWriter, keys_of
-from tests.conftest import run_server
 from tests.contract import chat
 from tests.contract.chat import Bridge, Browser, added, bodies, position, posted, removed
 from tests.support.ports import is_open
@@ -21,18 +20,6 @@ from tests.support.servers import Redis
 from tests.support.wait import wait_until
 
 ALICE, BOB = 1, 2
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Redis]:
-    """A server that these tests may kill and flush."""
-    yield from run_server(Redis())
-
-
-@pytest.fixture
-def client(server: Redis) -> Iterator[redis.Redis]:
-    with redis.Redis.from_url(server.url) as client:
-        yield client
 
 
 @pytest.fixture

@@ -27,14 +27,8 @@ from tests.contract.chat import (
     ticket,
 )
 from tests.support.ports import HOST, free_port
-from tests.support.servers import Redis
 
 ALICE, BOB = 1, 2
-
-
-@pytest.fixture(scope="module")
-def redis_url(redis_server: Redis) -> str:
-    return redis_server.fresh_database()
 
 
 @pytest.fixture(scope="module")

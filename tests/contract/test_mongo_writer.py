@@ -11,7 +11,7 @@ import pytest
 from pymongo.collection import Collection
 from pymongo.errors import BulkWriteError
 
-from bus.errors import PermanentError, SinkUnavailable
+from bus.errors import PermanentError, SettingError, SinkUnavailable
 from bus.events import Event
 from consumers.mongo_writer import MongoWriter, _duplicates, open_messages
 from tests.support.events import deleted, edited, posted
@@ -105,3 +105,8 @@ def test_only_errors_of_the_document_itself_are_permanent(
     error = BulkWriteError({"writeErrors": [failure], "writeConcernErrors": []})
     with pytest.raises(outcome):
         _duplicates(error)
+
+
+def test_a_url_that_mongodb_refuses_names_the_setting() -> None:
+    with pytest.raises(SettingError, match="MONGO_URL"):
+        open_messages("mongodb://localhost:port/chat")

@@ -13,21 +13,8 @@ import redis
 from bus import room_log
 from bus.errors import SinkUnavailable
 from bus.room_log import Position, Published, Reading, RoomLogReader, RoomLogWriter, keys_of
-from tests.conftest import run_server
 from tests.contract.chat import added, bodies, posted, removed
 from tests.support.servers import Redis
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Redis]:
-    """A server that these tests may flush."""
-    yield from run_server(Redis())
-
-
-@pytest.fixture
-def client(server: Redis) -> Iterator[redis.Redis]:
-    with redis.Redis.from_url(server.url) as client:
-        yield client
 
 
 @pytest.fixture

@@ -140,6 +140,18 @@ def test_bad_arguments(backend: Stack, arguments: list[str], code: int, message:
     assert "Traceback" not in errors
 
 
+def test_without_a_database_it_says_so(backend: Stack, tmp_path: Path) -> None:
+    file = write(tmp_path / "log.jsonl", list(lines(1)))
+    settings = backend.settings() | {"DATABASE_URL": f"sqlite:///{tmp_path}/not-migrated.sqlite3"}
+    command = [sys.executable, "-m", "deploy.cli", "import", str(file)]
+    finished = subprocess.run(
+        command, env=settings, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert finished.returncode == 1
+    assert "the database: no such table" in finished.stderr
+    assert "Traceback" not in finished.stderr
+
+
 def test_a_damaged_file_is_named(backend: Stack, tmp_path: Path) -> None:
     whole = gzip.compress(json.dumps(lines(1)[0]).encode() * 50)
     file = tmp_path / "damaged.jsonl.gz"

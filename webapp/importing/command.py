@@ -6,6 +6,7 @@ import argparse
 import os
 from pathlib import Path
 
+from bus.errors import RetryableError
 from bus.settings import Environment
 
 EXIT_MALFORMED = 3
@@ -24,14 +25,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace, environment: Environment) -> int:
-    """Imports the file; the exit status."""
+    """Imports the file; the exit status. Raises BusError when a server stays away."""
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "webapp.project.settings")
     import django
 
     django.setup()
+    from django.db import DatabaseError
+
     from webapp.importing.importer import import_file
 
-    counts = import_file(arguments.file, member=arguments.member)
+    try:
+        counts = import_file(arguments.file, member=arguments.member)
+    except DatabaseError as error:
+        raise RetryableError(f"the database: {error}") from error
     return EXIT_MALFORMED if counts.malformed else 0
 
 
