@@ -3,7 +3,6 @@
 #   make run PORT=8000 DATA=chatbus-data    all of chatbus on this machine
 #   make test                               every test, on real servers where they can be installed
 #   make lint                               formatter, linter, types, import contracts
-#   make fault                              the fault tests alone
 #   make bench                              benchmarks, printed
 #   make clean
 
@@ -17,7 +16,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint fault bench servers mysqlclient clean
+.PHONY: help run test lint bench servers mysqlclient clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -27,9 +26,6 @@ run: $(VENV)/.run
 
 test: $(VENV)/.dev mysqlclient
 	$(BIN)/python -m pytest $(TESTS)
-
-fault: $(VENV)/.dev mysqlclient
-	$(BIN)/python -m pytest tests/fault
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m bench
