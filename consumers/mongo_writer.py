@@ -27,6 +27,8 @@ DUPLICATE_KEY = 11_000
 # BadValue, TypeMismatch, DocumentValidationFailure, BSONObjectTooLarge. Whatever else may pass.
 PERMANENT = frozenset({2, 14, 121, 10_334})
 TIMEOUT_MS = 10_000
+# What the embedded server calls itself in its answer to buildInfo.
+EMBEDDED = "nx_27017"
 Document = dict[str, Any]
 
 
@@ -71,11 +73,15 @@ class MongoWriter:
         """Before the first write of a process: history pages walk this index.
 
         ``id`` repeats ``_id``, because the embedded server neither ranges over ``_id`` by index
-        nor survives one that has it in a compound key.
+        nor survives one that has it in a compound key. That server also plans with indexes on a
+        single field only; on MongoDB such a one would be superfluous.
         """
-        if not self._indexed:
-            self._messages.create_index([("room_id", DESCENDING), ("id", DESCENDING)])
-            self._indexed = True
+        if self._indexed:
+            return
+        self._messages.create_index([("room_id", DESCENDING), ("id", DESCENDING)])
+        if self._messages.database.client.server_info().get("process") == EMBEDDED:
+            self._messages.create_index("room_id")
+        self._indexed = True
 
     def _insert(self, posted: list[MessagePosted]) -> None:
         """Inserts what is new, and completes what an earlier edit or deletion left."""

@@ -110,3 +110,11 @@ def test_only_errors_of_the_document_itself_are_permanent(
 def test_a_url_that_mongodb_refuses_names_the_setting() -> None:
     with pytest.raises(SettingError, match="MONGO_URL"):
         open_messages("mongodb://localhost:port/chat")
+
+
+def test_history_pages_have_their_index(mongo: str) -> None:
+    messages = open_messages(mongo)
+    MongoWriter(messages).store([posted()])
+    fields = [list(dict(index["key"])) for index in messages.list_indexes()]
+    messages.database.client.close()
+    assert ["room_id", "id"] in fields

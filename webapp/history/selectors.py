@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import uuid
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,14 +55,13 @@ def history_page(room_id: uuid.UUID, wanted: Range) -> tuple[list[dict[str, Any]
     return page, len(documents) > wanted.limit
 
 
-def known_ids(room_id: uuid.UUID, first: uuid.UUID, last: uuid.UUID) -> set[uuid.UUID]:
-    """The ids from ``first`` to ``last`` that a room's history has. Raises SinkUnavailable."""
-    span = {"$gte": str(first), "$lte": str(last)}
+def known_ids(ids: Iterable[uuid.UUID]) -> set[uuid.UUID]:
+    """Which of ``ids`` are messages in the history. Raises SinkUnavailable."""
     try:
-        found = list(messages.find({"room_id": str(room_id), "id": span}, {"id": 1}))
+        found = list(messages.find({"_id": {"$in": [str(i) for i in ids]}}, {"_id": 1}))
     except PyMongoError as error:
         raise SinkUnavailable(f"MongoDB: {error}") from error
-    return {uuid.UUID(document["id"]) for document in found}
+    return {uuid.UUID(document["_id"]) for document in found}
 
 
 def _message(document: dict[str, Any]) -> dict[str, Any]:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import sys
 import time
-import uuid
-from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -80,20 +78,11 @@ def _well_formed(reader: LineReader, counts: Counts) -> Iterator[Line]:
 
 def _new_messages(chunk: list[Line], people: People, counts: Counts) -> list[Message]:
     """The messages of ``chunk`` that the history does not have yet."""
-    known = _known_ids(chunk)
+    known = known_ids(line.id for line in chunk)
     new = [line for line in chunk if line.id not in known]
     counts.known += len(chunk) - len(new)
     counts.published += len(new)
     return [events.to_message(_event(line, people)) for line in new]
-
-
-def _known_ids(chunk: list[Line]) -> set[uuid.UUID]:
-    """The ids in the history among those of ``chunk``: a question a room, for its span of ids."""
-    ids: dict[uuid.UUID, list[uuid.UUID]] = defaultdict(list)
-    for line in chunk:
-        ids[line.room_id].append(line.id)
-    spans = (known_ids(room, min(of_room), max(of_room)) for room, of_room in ids.items())
-    return set().union(*spans)
 
 
 def _event(line: Line, people: People) -> events.MessagePosted:
