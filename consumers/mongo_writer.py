@@ -79,7 +79,8 @@ class MongoWriter:
         if self._indexed:
             return
         self._messages.create_index([("room_id", DESCENDING), ("id", DESCENDING)])
-        if self._messages.database.client.server_info().get("process") == EMBEDDED:
+        server = self._messages.database.client.admin.command("buildInfo")
+        if server.get("process") == EMBEDDED:
             self._messages.create_index("room_id")
         self._indexed = True
 
