@@ -53,9 +53,14 @@ class Link:
         """Makes the exchanges, queues and bindings of ``queues`` exist, dead letters first.
 
         A queue that exists is left as it is, whatever its arguments: another release may own
-        it. Raises one of ``self.errors``.
+        it. Raises BrokerUnavailable.
         """
-        queues = tuple(queues)
+        try:
+            self._declare_all(tuple(queues))
+        except self.errors as error:
+            raise BrokerUnavailable(f"cannot declare the queues: {error}") from error
+
+    def _declare_all(self, queues: tuple[Queue, ...]) -> None:
         if not self.is_amqp:
             # kombu remembers bindings for the life of the process, even when Redis lost them.
             self.channel.state.clear()
@@ -90,8 +95,6 @@ def declare(url: str, queues: Iterable[Queue]) -> None:
     link = Link(url)
     try:
         link.declare(queues)
-    except link.errors as error:
-        raise BrokerUnavailable(f"cannot declare the queues: {error}") from error
     finally:
         link.close()
 

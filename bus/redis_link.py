@@ -27,9 +27,9 @@ class RedisLink(Link):
         super().__init__(url)
         try:
             self.declare(queues)
-        except self.errors as error:
+        except BrokerUnavailable:
             self.close()
-            raise BrokerUnavailable(f"cannot declare the queues: {error}") from error
+            raise
 
     def is_alive(self) -> bool:
         """Asks the server: of a connection found lost while publishing, nobody could tell

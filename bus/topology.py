@@ -12,8 +12,6 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
-DAY = 86_400
-
 
 @dataclass(frozen=True, slots=True)
 class Exchange:

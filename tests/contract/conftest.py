@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator
 
 import pytest
 import redis
 
+from bus.room_log import RoomLogWriter
 from tests.conftest import run_server
 from tests.support.servers import Redis
 
@@ -27,3 +29,15 @@ def server() -> Iterator[Redis]:
 def client(server: Redis) -> Iterator[redis.Redis]:
     with redis.Redis.from_url(server.url) as client:
         yield client
+
+
+@pytest.fixture
+def writer(server: Redis) -> Iterator[RoomLogWriter]:
+    writer = RoomLogWriter.connect(server.url)
+    yield writer
+    writer.close()
+
+
+@pytest.fixture
+def room_id() -> uuid.UUID:
+    return uuid.uuid4()

@@ -46,11 +46,6 @@ def writer(redis_url: str) -> Iterator[RoomLogWriter]:
     writer.close()
 
 
-@pytest.fixture
-def room_id() -> uuid.UUID:
-    return uuid.uuid4()
-
-
 def test_health(bridge: Bridge) -> None:
     assert bridge.health("/health/live") == (200, "live\n")
     assert bridge.health() == (200, "ready\n")

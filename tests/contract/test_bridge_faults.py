@@ -28,18 +28,6 @@ def bridge(server: Redis) -> Iterator[Bridge]:
         yield bridge
 
 
-@pytest.fixture
-def writer(server: Redis) -> Iterator[RoomLogWriter]:
-    writer = RoomLogWriter.connect(server.url)
-    yield writer
-    writer.close()
-
-
-@pytest.fixture
-def room_id() -> uuid.UUID:
-    return uuid.uuid4()
-
-
 def append_unpublished(client: redis.Redis, event: Event) -> None:
     """Appends as the writer does, but the message to the bridges is lost."""
     keys = keys_of(event.room_id)

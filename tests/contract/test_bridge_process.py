@@ -38,11 +38,6 @@ def writer(redis_url: str) -> Iterator[RoomLogWriter]:
     writer.close()
 
 
-@pytest.fixture
-def room_id() -> uuid.UUID:
-    return uuid.uuid4()
-
-
 def test_a_slow_reader_is_cut_off_and_the_others_are_not(
     redis_url: str, writer: RoomLogWriter, room_id: uuid.UUID, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import uuid
-from collections.abc import Iterator
 
 import pytest
 import redis
@@ -15,18 +14,6 @@ from bus.errors import SinkUnavailable
 from bus.room_log import Position, Published, Reading, RoomLogReader, RoomLogWriter, keys_of
 from tests.contract.chat import added, bodies, posted, removed
 from tests.support.servers import Redis
-
-
-@pytest.fixture
-def writer(server: Redis) -> Iterator[RoomLogWriter]:
-    writer = RoomLogWriter.connect(server.url)
-    yield writer
-    writer.close()
-
-
-@pytest.fixture
-def room_id() -> uuid.UUID:
-    return uuid.uuid4()
 
 
 def read(

@@ -42,8 +42,9 @@ def post_message(
         actor=Person(user.id, user.display_name),
         data=PostedData(text),
     )
-    if known is None or not known.confirmed:
-        publisher.publish(events.to_message(event))
+    if known and known.confirmed:
+        return event
+    publisher.publish(events.to_message(event))
     if known:
         IdempotencyKey.objects.filter(id=known.id).update(confirmed=True)
     return event
