@@ -40,6 +40,10 @@ class PublishRefused(RetryableError):
     """The broker answered, and said no: a full queue (nack) or no queue at all (returned)."""
 
 
+class TopologyBroken(RetryableError):
+    """An exchange, queue or binding is missing: an event would not reach all its queues."""
+
+
 class SinkUnavailable(RetryableError):
     """The store behind a consumer cannot take anything now."""
 

@@ -22,7 +22,7 @@ class Source(Protocol):
         ...
 
     def ack(self, deliveries: Sequence[Delivery]) -> None:
-        """Settles ``deliveries``: they never come again."""
+        """Settles ``deliveries``, any of the unsettled ones: they never come again."""
         ...
 
     def cancel(self) -> None:

@@ -48,6 +48,11 @@ DEAD = Exchange("chat.dead", "direct")
 EXCHANGES = (UNROUTABLE, EVENTS, DEAD)
 
 
+# Whoever looks at dead letters returns them, and RabbitMQ 4 counts that towards a limit of 20
+# unless another one is set.
+_DEAD_ARGUMENTS = MappingProxyType({"x-queue-type": "quorum", "x-delivery-limit": 1_000_000})
+
+
 def _event_queue(name: str, routing_key: str, *, single_active_consumer: bool = False) -> Queue:
     """A quorum queue that refuses new messages rather than lose old ones, with dead letters.
 
@@ -65,9 +70,7 @@ def _event_queue(name: str, routing_key: str, *, single_active_consumer: bool = 
     }
     if single_active_consumer:
         arguments["x-single-active-consumer"] = True
-    dead = Queue(
-        f"{name}.dead", (Binding(DEAD, name),), MappingProxyType({"x-queue-type": "quorum"})
-    )
+    dead = Queue(f"{name}.dead", (Binding(DEAD, name),), _DEAD_ARGUMENTS)
     return Queue(name, (Binding(EVENTS, routing_key),), MappingProxyType(arguments), dead)
 
 
@@ -100,6 +103,21 @@ def reply_queue(gateway: str) -> Queue:
 
 
 QUEUES = (*EVENT_QUEUES, ARCHIVE, WEB_REQUESTS)
+
+CONSUMERS: Mapping[str, Queue] = MappingProxyType(
+    {queue.name.removeprefix("chat."): queue for queue in EVENT_QUEUES}
+    | {"request_worker": WEB_REQUESTS}
+)
+"""The process that consumes → its queue."""
+
+
+def pause_queue(queue: Queue) -> Queue:
+    """Where a pause of ``queue``'s consumers is noted: they are paused while it holds a message.
+
+    The note outlives every process and the broker's restart, and reaches every instance.
+    """
+    arguments = {"x-queue-type": "quorum", "x-max-length": 1, "x-overflow": "drop-head"}
+    return Queue(f"{queue.name}.pause", arguments=MappingProxyType(arguments))
 
 
 def exchanges_of(queues: Iterable[Queue]) -> tuple[Exchange, ...]:
