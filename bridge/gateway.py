@@ -16,10 +16,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from bridge import http_rules, http_server
+from bridge import http_rules, http_server, metrics
 from bridge.http_errors import RawHeaders, Refused, render
 from bridge.http_rules import MAX_BODY_BYTES, Head, Priorities
+from bus import trace
 from bus.errors import InvalidRpcMessage, RetryableError
+from bus.ops import start_ops
+from bus.probes import OK, BrokerProbe, Check, Probes
 from bus.rpc import Client
 from bus.rpc_messages import Answer, Failure, Reply, Request
 from bus.settings import Environment
@@ -87,27 +90,23 @@ class Gateway:
         self._held = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            response = await self._respond(scope, receive)
-        except Refused as refused:
-            response = _error(scope, refused)
-        except BrowserGone:
-            logger.debug("the browser hung up: %s %s", scope["method"], scope["path"])
-            return
-        await send(
-            {
-                "type": "http.response.start",
-                "status": response.status,
-                "headers": response.headers,
-            }
-        )
-        await send({"type": "http.response.body", "body": response.body})
+        if scope["path"] == LIVE:
+            return await _send(_health(200, "live"), send)
+        if scope["path"] == READY:
+            return await _send(await self._ready(), send)
+        with trace.continued(_traceparent(scope)):
+            try:
+                response = await self._respond(scope, receive)
+            except Refused as refused:
+                response = _error(scope, refused)
+            except BrowserGone:
+                logger.debug("the browser hung up: %s %s", scope["method"], scope["path"])
+                return None
+            metrics.ANSWERS.labels(f"{response.status // 100}xx").inc()
+            logger.debug("%s %s: %d", scope["method"], scope["path"], response.status)
+            return await _send(response, send)
 
     async def _respond(self, scope: Scope, receive: Receive) -> Response:
-        if scope["path"] == LIVE:
-            return _health(200, "live")
-        if scope["path"] == READY:
-            return await self._ready()
         with self._hold():
             head = http_rules.admit(scope, self._settings.allowed_hosts)
             body = await _read_body(head, receive)
@@ -119,7 +118,8 @@ class Gateway:
             raise Refused(503, "too_many_held", "Too many requests are waiting.")
         self._held += 1
         try:
-            yield
+            with metrics.HELD.track_inprogress():
+                yield
         finally:
             self._held -= 1
 
@@ -128,11 +128,13 @@ class Gateway:
         timeout = self._settings.timeout
         request = _request(head, body, time.time() + timeout)
         priority = http_rules.priority_of(head.target, self._settings.priorities)
+        asked_at = time.monotonic()
         answer = asyncio.wrap_future(self._client.send(request, priority))
         gone = asyncio.ensure_future(_disconnected(receive))
         try:
             await asyncio.wait((answer, gone), timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
             if answer.done():
+                metrics.RPC_SECONDS.observe(time.monotonic() - asked_at)
                 return answer.result()
             if gone.done():
                 raise BrowserGone
@@ -154,6 +156,13 @@ class Gateway:
         except (RetryableError, TimeoutError):
             return _health(503, "cannot publish")
         return _health(200, "ready")
+
+
+async def _send(response: Response, send: Send) -> None:
+    await send(
+        {"type": "http.response.start", "status": response.status, "headers": response.headers}
+    )
+    await send({"type": "http.response.body", "body": response.body})
 
 
 class BrowserGone(Exception):
@@ -188,11 +197,18 @@ async def _disconnected(receive: Receive) -> None:
         pass
 
 
+def _traceparent(scope: Scope) -> str:
+    """Of the request; two of them are no valid one."""
+    name = trace.HEADER.encode()
+    return ",".join(value.decode("latin-1") for key, value in scope["headers"] if key == name)
+
+
 def _request(head: Head, body: bytes, deadline: float) -> Request:
+    headers = tuple(header for header in head.headers if header[0] != trace.HEADER)
     return Request(
         method=head.method,
         target=head.target,
-        headers=head.headers,
+        headers=(*headers, (trace.HEADER, trace.traceparent())),
         body=body,
         client=head.client,
         scheme=head.scheme,
@@ -214,6 +230,7 @@ def _response(head: Head, answer: Answer) -> Response:
 def _error(scope: Scope, refused: Refused) -> Response:
     accepts = [value.decode("latin-1") for name, value in scope["headers"] if name == b"accept"]
     headers, body = render(refused, scope["method"], scope["path"], ",".join(accepts))
+    headers.append((trace.HEADER.encode(), trace.traceparent().encode()))
     # A client that waits for "100 Continue" may or may not send its body after this answer.
     if refused.close or any(name == b"expect" for name, _ in scope["headers"]):
         headers.append((b"connection", b"close"))
@@ -235,6 +252,7 @@ def main(environment: Environment) -> None:
     settings = Settings.from_environment(environment)
     listener = http_server.listen(settings.host, settings.port)
     client = Client(settings.broker_url)
+    ops = start_ops(environment, ready=Probes(_checks(settings.broker_url, client)))
     client.start()
     try:
         http_server.serve(
@@ -245,3 +263,12 @@ def main(environment: Environment) -> None:
         )
     finally:
         client.close()
+        ops.close()
+
+
+def _checks(broker_url: str, client: Client) -> dict[str, Check]:
+    return {
+        "broker": BrokerProbe(broker_url),
+        "requests": lambda: client.ping().result(PING_SECONDS),
+        "replies": lambda: OK if client.is_connected() else "not connected",
+    }

@@ -17,6 +17,9 @@ from bus.room_log import Position, Reading
 
 MAX_FRAME_BYTES = 64 * 1024
 
+# An event's own bytes, which go into a frame as they are: one of ``bus.events.Event``.
+Envelope = Annotated[Raw, Meta(extra_json_schema={"$ref": "#/components/schemas/Envelope"})]
+
 # A whole WebSocket frame, header included: encoded once, written to any number of sockets.
 Encoded = NewType("Encoded", bytes)
 
@@ -69,6 +72,9 @@ class Ping(Incoming, frozen=True, tag="ping"):
     pass
 
 
+FromBrowser = Authenticate | Subscribe | Unsubscribe | Ping
+
+
 class Outgoing(Struct, frozen=True, tag_field="type"):
     """Base of what a browser gets."""
 
@@ -88,14 +94,14 @@ class Subscribed(Outgoing, frozen=True, tag="subscribed"):
     epoch: str
     offset: int
     recovered: bool
-    events: list[Raw]
+    events: list[Envelope]
 
 
 class Event(Outgoing, frozen=True, tag="event"):
     room_id: uuid.UUID
     epoch: str
     offset: int
-    event: Raw
+    event: Envelope
 
 
 Reason = Literal["requested", "removed", "resync"]
@@ -116,6 +122,9 @@ class Error(Outgoing, frozen=True, tag="error"):
     room_id: uuid.UUID
 
 
+ToBrowser = Ready | Subscribed | Event | Unsubscribed | Pong | Error
+
+
 class _Subject(Struct, frozen=True):
     user: User
 
@@ -124,12 +133,12 @@ class _MemberRemoved(Struct, frozen=True):
     data: _Subject
 
 
-_decoder = msgspec.json.Decoder(Authenticate | Subscribe | Unsubscribe | Ping)
+_decoder = msgspec.json.Decoder(FromBrowser)
 _removal_decoder = msgspec.json.Decoder(_MemberRemoved)
 _encoder = msgspec.json.Encoder()
 
 
-def decode(data: str | bytes) -> Incoming:
+def decode(data: str | bytes) -> FromBrowser:
     """The frame in ``data``. Raises Refused, whose reason says what was wrong."""
     if isinstance(data, bytes):
         raise Refused(Close.BAD_FRAME, "a binary frame; accepted are text frames with JSON")
@@ -137,13 +146,13 @@ def decode(data: str | bytes) -> Incoming:
     if len(data) > MAX_FRAME_BYTES or len(data.encode()) > MAX_FRAME_BYTES:
         raise Refused(Close.TOO_LARGE, f"accepted are frames of at most {MAX_FRAME_BYTES} bytes")
     try:
-        frame: Incoming = _decoder.decode(data)
+        frame: FromBrowser = _decoder.decode(data)
     except (msgspec.DecodeError, RecursionError) as error:
         raise Refused(Close.BAD_FRAME, str(error)) from error
     return frame
 
 
-def encode(message: Outgoing) -> Encoded:
+def encode(message: ToBrowser) -> Encoded:
     frame = Frame(Opcode.TEXT, _encoder.encode(message))
     return Encoded(frame.serialize(mask=False))
 

@@ -13,6 +13,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Protocol
 
+from bridge import metrics
 from bridge.protocol import Encoded, Reason, encode_event, encode_subscribed, removed_user
 from bus.room_log import LOG_LENGTH, Position, Published, Reading
 
@@ -140,6 +141,7 @@ class Room:
             self._remove(delivery.removes)
         for socket in self._sockets:
             socket.send(frame)
+        metrics.FRAMES.inc(len(self._sockets))
 
     def _fall_in(self, offset: int) -> None:
         """Sockets that were ahead join the others as soon as they lack ``offset`` too."""

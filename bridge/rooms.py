@@ -6,6 +6,7 @@ import asyncio
 import logging
 import uuid
 
+from bridge import metrics
 from bridge.feed import Feed
 from bridge.room import Room, Socket
 from bus.backoff import Backoff
@@ -80,6 +81,7 @@ class Rooms:
         room = self._rooms.get(channel)
         if not room:
             return
+        metrics.EVENTS.inc()
         try:
             published = Published.parse(data)
         except ValueError:
@@ -117,6 +119,7 @@ class Rooms:
         room = self._rooms.get(channel)
         if not room:
             room = self._rooms[channel] = Room(room_id)
+            metrics.ROOMS.inc()
             self._feed.subscribe(channel)
         return room
 
@@ -133,6 +136,7 @@ class Rooms:
         channel = _channel(room.room_id)
         if room.is_empty and self._rooms.get(channel) is room:
             del self._rooms[channel]
+            metrics.ROOMS.dec()
             self._feed.unsubscribe(channel)
 
     def _doubt(self, room: Room) -> None:

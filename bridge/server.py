@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
-from contextlib import AsyncExitStack
+from collections.abc import Callable, Coroutine
+from contextlib import AbstractContextManager, AsyncExitStack, closing, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from http import HTTPStatus
+from typing import Any
 
 import redis.asyncio
 import uvloop
@@ -17,12 +18,15 @@ from websockets.datastructures import Headers
 from websockets.http11 import Request, Response
 from websockets.typing import Origin
 
+from bridge import metrics
 from bridge.connection import Connection, Limits
 from bridge.feed import Feed
 from bridge.protocol import MAX_FRAME_BYTES, Close
 from bridge.rooms import Rooms
 from bridge.tickets import TicketDesk
 from bus.errors import SettingError, SinkUnavailable
+from bus.ops import start_ops
+from bus.probes import Check, Probes
 from bus.process import notify_ready, on_stop_signals
 from bus.room_log import RoomLogReader, answering, async_client
 from bus.settings import Environment
@@ -67,30 +71,37 @@ class BridgeSettings:
 def main(environment: Environment) -> None:
     settings = BridgeSettings.from_environment(environment)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_main(settings))
+        runner.run(_main(settings, environment))
 
 
-async def _main(settings: BridgeSettings) -> None:
+async def _main(settings: BridgeSettings, environment: Environment) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     on_stop_signals(lambda: loop.call_soon_threadsafe(stop.set))
-    await run(settings, stop, on_ready=notify_ready)
+
+    def serve_ops(redis: Check) -> AbstractContextManager[object]:
+        return closing(start_ops(environment, ready=Probes({"redis": redis})))
+
+    await run(settings, stop, on_ready=notify_ready, serve_ops=serve_ops)
 
 
 async def run(
     settings: BridgeSettings,
     stop: asyncio.Event,
     on_ready: Callable[[], object] = lambda: None,
+    serve_ops: Callable[[Check], AbstractContextManager[object]] = nullcontext,
 ) -> None:
     """Serves until ``stop`` is set; calls ``on_ready`` once Redis is heard.
 
-    Raises SettingError when the address cannot be listened on.
+    ``serve_ops`` gets the check of Redis, and is entered for as long as this runs. Raises
+    SettingError when an address cannot be listened on.
     """
     async with AsyncExitStack() as stack:
         client = async_client(settings.redis_url)
         stack.push_async_callback(client.aclose)
         feed = Feed(client, heartbeat=settings.heartbeat, silence=settings.silence)
         rooms = Rooms(feed, RoomLogReader(client))
+        stack.enter_context(serve_ops(_from_other_threads(partial(_problem, feed, client))))
         work = asyncio.create_task(_work(feed, rooms, settings.patrol))
         stack.push_async_callback(_cancel, work)
         server = await _serve(settings, TicketDesk(settings.keys, client), rooms, feed, client)
@@ -113,7 +124,8 @@ async def _serve(
     async def talk(websocket: ServerConnection) -> None:
         # A third of an idle socket's memory, needed by nobody after the handshake.
         websocket.request, websocket.response = NO_REQUEST, None
-        await Connection(websocket, desk, rooms, settings.limits).run()
+        with metrics.SOCKETS.track_inprogress():
+            await Connection(websocket, desk, rooms, settings.limits).run()
 
     library_logger = logging.getLogger("websockets.server")
     # At INFO it reports every socket, which is not the life cycle of the process.
@@ -160,6 +172,12 @@ async def _problem(feed: Feed, client: redis.asyncio.Redis) -> str | None:
     except SinkUnavailable as error:
         return str(error)
     return None
+
+
+def _from_other_threads(check: Callable[[], Coroutine[Any, Any, str | None]]) -> Check:
+    """``check``, run in this loop, for threads: a loop that hangs has no answer."""
+    loop = asyncio.get_running_loop()
+    return lambda: asyncio.run_coroutine_threadsafe(check(), loop).result(2 * READY_TIMEOUT)
 
 
 async def _work(feed: Feed, rooms: Rooms, patrol: float) -> None:

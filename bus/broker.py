@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import kombu
 from amqp.exceptions import AMQPError, NotFound
 
 from bus.errors import BrokerUnavailable
-from bus.topology import DEAD, EXCHANGES, Exchange, Queue, exchanges_of
+from bus.topology import DEAD, EXCHANGES, Binding, Exchange, Queue, exchanges_of
 
-CONNECT_TIMEOUT = 2.0
+# For all hosts of a URL together: when the first ones are silent, the last one's turn comes
+# within the deadline of whoever publishes.
+CONNECT_SECONDS = 4.0
 IO_TIMEOUT = 5.0
 
 
 def is_amqp(url: str) -> bool:
     return url.startswith(("amqp://", "amqps://"))
+
+
+def connect_timeout(url: str) -> float:
+    """Seconds for an attempt at one of the hosts of ``url``, which ``;`` separates."""
+    return CONNECT_SECONDS / (url.count(";") + 1)
 
 
 class Link:
@@ -29,7 +36,7 @@ class Link:
 
     def __init__(self, url: str) -> None:
         self.is_amqp = is_amqp(url)
-        self.connection: Any = kombu.Connection(url, heartbeat=0, **_options(self.is_amqp))
+        self.connection: Any = kombu.Connection(url, heartbeat=0, **_options(url))
         self.errors: tuple[type[Exception], ...] = (
             *self.connection.connection_errors,
             *self.connection.channel_errors,
@@ -37,7 +44,7 @@ class Link:
         )
         try:
             self.connection.ensure_connection(
-                max_retries=url.count(";") + 1, interval_start=0, interval_step=0, interval_max=0
+                max_retries=url.count(";"), interval_start=0, interval_step=0, interval_max=0
             )
             self.channel: Any = self.connection.channel()
         except (*self.errors, kombu.exceptions.OperationalError) as error:
@@ -49,6 +56,61 @@ class Link:
         with suppress(*self.errors, AMQPError, AttributeError):
             self.connection.collect(socket_timeout=0.1)
 
+    def ping(self) -> None:
+        """Returns when the broker has answered. Raises BrokerUnavailable."""
+        try:
+            if self.is_amqp:
+                self.connection.channel().close()
+            else:
+                self.channel.client.ping()
+        except self.errors as error:
+            self.close()
+            raise BrokerUnavailable(f"the broker does not answer: {error}") from error
+
+    def depth(self, queue: Queue) -> int | None:
+        """How many messages lie on ``queue`` that no consumer has taken; None without it.
+
+        In Redis a queue without messages and no queue are the same: 0. Raises BrokerUnavailable.
+        """
+        if self.is_amqp:
+            declared = self._ask(queue)
+            return declared and int(declared.message_count)
+        try:
+            return int(self.channel._size(queue.name))
+        except self.errors as error:
+            raise BrokerUnavailable(f"cannot ask for {queue.name}: {error}") from error
+
+    def consumers(self, queue: Queue) -> int | None:
+        """How many consumers ``queue`` has, standbys included; None without such a queue, and
+        on Redis, which does not know. Raises BrokerUnavailable."""
+        declared = self._ask(queue) if self.is_amqp else None
+        return declared and int(declared.consumer_count)
+
+    def _ask(self, queue: Queue) -> Any:
+        try:
+            with self._probe() as probe:
+                return probe.queue_declare(queue.name, passive=True)
+        except NotFound:
+            return None
+        except self.errors as error:
+            raise BrokerUnavailable(f"cannot ask for {queue.name}: {error}") from error
+
+    def lacks(self, queue: Queue) -> bool:
+        """Whether ``queue`` was deleted or never made. Raises BrokerUnavailable.
+
+        In Redis a queue is its bindings; one without any always exists.
+        """
+        if self.is_amqp:
+            return self.depth(queue) is None
+        try:
+            return any(not self._is_bound(queue, binding) for binding in queue.bindings)
+        except self.errors as error:
+            raise BrokerUnavailable(f"cannot ask for {queue.name}: {error}") from error
+
+    def _is_bound(self, queue: Queue, binding: Binding) -> bool:
+        table = self.channel.get_table(binding.exchange.name)
+        return any((key, name) == (binding.routing_key, queue.name) for key, _, name in table)
+
     def declare(self, queues: Iterable[Queue]) -> None:
         """Makes the exchanges, queues and bindings of ``queues`` exist, dead letters first.
 
@@ -59,6 +121,31 @@ class Link:
             self._declare_all(tuple(queues))
         except self.errors as error:
             raise BrokerUnavailable(f"cannot declare the queues: {error}") from error
+
+    def bind(self, queue: Queue) -> bool:
+        """Makes the bindings of ``queue`` exist; whether the exchanges did. For RabbitMQ.
+
+        Raises BrokerUnavailable.
+        """
+        try:
+            with self._probe() as probe:
+                for binding in queue.bindings:
+                    probe.queue_bind(queue.name, binding.exchange.name, binding.routing_key)
+        except NotFound:
+            return False
+        except self.errors as error:
+            raise BrokerUnavailable(f"cannot bind {queue.name}: {error}") from error
+        return True
+
+    def bound(self, exchange: Exchange) -> set[tuple[str, str]]:
+        """Routing key and queue of each binding of ``exchange``. For Redis, where kombu keeps
+        them in a table. Raises BrokerUnavailable.
+        """
+        try:
+            table = self.channel.get_table(exchange.name)
+        except self.errors as error:
+            raise BrokerUnavailable(f"cannot read the bindings: {error}") from error
+        return {(routing_key, queue) for routing_key, _, queue in table}
 
     def _declare_all(self, queues: tuple[Queue, ...]) -> None:
         if not self.is_amqp:
@@ -80,14 +167,24 @@ class Link:
             bound.bind_to(binding.exchange.name, routing_key=binding.routing_key)
 
     def _exists(self, queue: str) -> bool:
-        """Asks on a channel of its own: a passive declaration that fails closes its channel."""
-        probe = self.connection.channel()
         try:
-            probe.queue_declare(queue, passive=True)
+            with self._probe() as probe:
+                probe.queue_declare(queue, passive=True)
         except NotFound:
             return False
-        probe.close()
         return True
+
+    @contextmanager
+    def _probe(self) -> Iterator[Any]:
+        """A channel for a question that may fail: the broker then closes the channel, and py-amqp
+        opens it anew, which would use up the connection's channels."""
+        channel = self.connection.channel()
+        try:
+            yield channel
+        except NotFound:
+            channel.close()
+            raise
+        channel.close()
 
 
 def declare(url: str, queues: Iterable[Queue]) -> None:
@@ -99,12 +196,13 @@ def declare(url: str, queues: Iterable[Queue]) -> None:
         link.close()
 
 
-def _options(amqp: bool) -> dict[str, Any]:
-    if amqp:
+def _options(url: str) -> dict[str, Any]:
+    seconds = connect_timeout(url)
+    if is_amqp(url):
         timeouts = {"read_timeout": IO_TIMEOUT, "write_timeout": IO_TIMEOUT}
     else:
-        timeouts = {"socket_timeout": IO_TIMEOUT, "socket_connect_timeout": CONNECT_TIMEOUT}
-    return {"connect_timeout": CONNECT_TIMEOUT, "transport_options": timeouts}
+        timeouts = {"socket_timeout": IO_TIMEOUT, "socket_connect_timeout": seconds}
+    return {"connect_timeout": seconds, "transport_options": timeouts}
 
 
 def _with_dead_letters(queues: tuple[Queue, ...]) -> list[Exchange]:

@@ -19,6 +19,10 @@ class BrokerUnavailable(RetryableError):
     """The broker cannot be reached, or the connection to it was lost."""
 
 
+class BrokerBlocked(BrokerUnavailable):
+    """The broker takes no messages now, for want of memory or disk; nothing was sent."""
+
+
 class PublishUnconfirmed(BrokerUnavailable):
     """The connection broke, or nothing was confirmed, after messages were sent: they may or may
     not be there. Any other BrokerUnavailable while publishing means that nothing was sent.
@@ -44,12 +48,20 @@ class TopologyBroken(RetryableError):
     """An exchange, queue or binding is missing: an event would not reach all its queues."""
 
 
+class QueueInUse(RetryableError):
+    """A queue is not removed because messages or consumers are on it; nothing was changed."""
+
+
 class SinkUnavailable(RetryableError):
     """The store behind a consumer cannot take anything now."""
 
 
 class InvalidEvent(PermanentError):
     """Bytes that are no event of ours; ``str()`` of it says where and what is accepted."""
+
+
+class InvalidMessage(PermanentError):
+    """A message that cannot be written in the broker's protocol; nothing of it was sent."""
 
 
 class InvalidMessageBody(PermanentError):
@@ -83,3 +95,18 @@ class SettingError(PermanentError):
         self.name = name
         self.problem = problem
         super().__init__(f"{name}: {problem}")
+
+
+class QueueBusy(RetryableError):
+    """Another operator works on the queue; two would each see a part of it."""
+
+    def __init__(self, queue: str) -> None:
+        self.queue = queue
+        super().__init__(
+            f"{queue} is in the hands of another command; try again when that has ended "
+            "(one that was killed is in the way for a minute at most)"
+        )
+
+
+class SubscriptionCancelled(BrokerUnavailable):
+    """The broker ended a subscription: its queue was deleted, or moved to another node."""

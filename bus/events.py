@@ -20,7 +20,7 @@ import msgspec
 import uuid_utils
 from msgspec import Meta, Struct
 
-from bus import topology
+from bus import topology, trace
 from bus.errors import InvalidEvent, InvalidMessageBody
 from bus.message import Message
 
@@ -209,8 +209,11 @@ def decode(body: bytes) -> Event:
     return event
 
 
-def to_message(event: Event) -> Message:
-    """The event as a message for the exchange ``chat.events``."""
+def to_message(event: Event, traceparent: str | None = None) -> Message:
+    """The event as a message for the exchange ``chat.events``.
+
+    ``traceparent`` is that of the work which caused it; by default, of the work in hand.
+    """
     return Message(
         exchange=topology.EVENTS.name,
         routing_key=f"room.{event.room_id}.{event.type}",
@@ -218,7 +221,10 @@ def to_message(event: Event) -> Message:
         message_id=str(event.id),
         type=event.type,
         timestamp=int(event.time.timestamp()),
-        headers={"room_id": str(event.room_id)},
+        headers={
+            "room_id": str(event.room_id),
+            trace.HEADER: traceparent or trace.traceparent(),
+        },
     )
 
 

@@ -49,3 +49,17 @@ OLDEST_SECONDS = Gauge(
     ["queue"],
 )
 PAUSED = Gauge("chatbus_paused", "1 while this consumer is paused", ["queue"])
+SUBSCRIPTIONS = Gauge(
+    "chatbus_subscriptions", "Subscriptions to the queue that this process holds", ["queue"]
+)
+
+WORKER_REQUESTS = Counter(
+    "chatbus_worker_requests", "Held requests that this worker ran, by class of status", ["status"]
+)
+WORKER_SECONDS = Histogram(
+    "chatbus_worker_seconds",
+    "Time the application took for a held request",
+    buckets=LATENCY_BUCKETS,
+)
+
+INFO = Gauge("chatbus_info", "Always 1; tells the version", ["version"], multiprocess_mode="max")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import logging
 import os
 import signal
@@ -9,19 +10,64 @@ import socket
 import sys
 import threading
 from collections.abc import Callable
-from types import FrameType
+from types import FrameType, TracebackType
+
+from bus.errors import SettingError
+from bus.log_format import FORMATS
+from bus.settings import Environment
+
+logger = logging.getLogger(__name__)
+
+LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
+# DEBUG is for our own records: libraries would print what users wrote, and much else.
+OUR_PACKAGES = ("bus", "webapp", "consumers", "bridge", "deploy")
 
 
-def configure_logging(process: str, level: str = "INFO") -> None:
-    """One line a record on standard error: time, level, process, text."""
-    logging.basicConfig(
-        level=level,
-        stream=sys.stderr,
-        format=f"%(asctime)s %(levelname)-7s {process}: %(message)s",
-        force=True,
-    )
+def configure_logging(process: str, environment: Environment) -> None:
+    """All records of the process go to standard error, as LOG_LEVEL and LOG_FORMAT say.
+
+    By default the format is text on a terminal, and JSON for whatever else reads it. Raises
+    SettingError.
+    """
+    level = _choice(environment, "LOG_LEVEL", "INFO", LOG_LEVELS, str.upper)
+    default_format = "text" if sys.stderr.isatty() else "json"
+    log_format = _choice(environment, "LOG_FORMAT", default_format, tuple(FORMATS), str.lower)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(FORMATS[log_format](process))
+    logging.basicConfig(level="INFO" if level == "DEBUG" else level, handlers=[handler], force=True)
+    for package in OUR_PACKAGES:
+        logging.getLogger(package).setLevel(level)
     # pika reports every broken connection with a traceback; ours says it in one line.
     logging.getLogger("pika").setLevel(logging.CRITICAL)
+    logging.captureWarnings(True)
+    sys.excepthook = _log_uncaught
+    threading.excepthook = _log_uncaught_in_thread
+
+
+def _choice(
+    environment: Environment,
+    name: str,
+    default: str,
+    accepted: tuple[str, ...],
+    spelling: Callable[[str], str],
+) -> str:
+    value = spelling(environment.text(name, default))
+    if value not in accepted:
+        raise SettingError(name, f"{value!r}; accepted are {', '.join(accepted)}")
+    return value
+
+
+def _log_uncaught(
+    kind: type[BaseException], error: BaseException, trace: TracebackType | None
+) -> None:
+    logger.critical("ended by an error: %r", error, exc_info=(kind, error, trace))
+
+
+def _log_uncaught_in_thread(failed: threading.ExceptHookArgs) -> None:
+    if failed.exc_value and failed.exc_type is not SystemExit:
+        name = failed.thread.name if failed.thread else "?"
+        details = (failed.exc_type, failed.exc_value, failed.exc_traceback)
+        logger.error("thread %s ended by %r", name, failed.exc_value, exc_info=details)
 
 
 def on_stop_signals(stop: Callable[[], object]) -> None:
@@ -30,7 +76,9 @@ def on_stop_signals(stop: Callable[[], object]) -> None:
     def handle(number: int, frame: FrameType | None) -> None:
         signal.signal(signal.SIGTERM, _force)
         signal.signal(signal.SIGINT, _force)
-        stop()
+        # In a thread of its own, made without a lock: the one that was interrupted may hold the
+        # lock that ``stop`` needs.
+        _thread.start_new_thread(stop, ())
 
     signal.signal(signal.SIGTERM, handle)
     signal.signal(signal.SIGINT, handle)

@@ -39,6 +39,21 @@ class Queue:
     arguments: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     dead_letters: Queue | None = None
 
+    def takes(self, routing_key: str) -> bool:
+        """Whether an event with ``routing_key`` comes to this queue."""
+        words = routing_key.split(".")
+        return any(_matches(b.routing_key.split("."), words) for b in self.bindings)
+
+
+def _matches(pattern: list[str], words: list[str]) -> bool:
+    """A topic exchange's rule: ``*`` stands for one word, ``#`` for any number of them."""
+    if not pattern:
+        return not words
+    word, rest = pattern[0], pattern[1:]
+    if word == "#":
+        return any(_matches(rest, words[skipped:]) for skipped in range(len(words) + 1))
+    return bool(words) and word in ("*", words[0]) and _matches(rest, words[1:])
+
 
 EVENTS = Exchange("chat.events", "topic", alternate="chat.unroutable")
 # No queue is bound to it by default: an event without a queue goes back to its publisher, which
@@ -94,19 +109,25 @@ ARCHIVE = Queue(
 
 MAX_PRIORITY = 9
 # Classic, because held requests have priorities and quorum queues before 4.0 do not.
-WEB_REQUESTS = Queue("web.requests", arguments=MappingProxyType({"x-max-priority": MAX_PRIORITY}))
+WEB_REQUESTS = Queue(
+    "web.requests",
+    arguments=MappingProxyType({"x-queue-type": "classic", "x-max-priority": MAX_PRIORITY}),
+)
 
 
 def reply_queue(gateway: str) -> Queue:
     """The queue for the answers to one gateway; it outlives a lost connection by a minute."""
-    return Queue(f"web.replies.{gateway}", arguments=MappingProxyType({"x-expires": 60_000}))
+    arguments = {"x-queue-type": "classic", "x-expires": 60_000}
+    return Queue(f"web.replies.{gateway}", arguments=MappingProxyType(arguments))
 
 
 QUEUES = (*EVENT_QUEUES, ARCHIVE, WEB_REQUESTS)
 
-CONSUMERS: Mapping[str, Queue] = MappingProxyType(
+EVENT_CONSUMERS: Mapping[str, Queue] = MappingProxyType(
     {queue.name.removeprefix("chat."): queue for queue in EVENT_QUEUES}
-    | {"request_worker": WEB_REQUESTS}
+)
+CONSUMERS: Mapping[str, Queue] = MappingProxyType(
+    {**EVENT_CONSUMERS, "request_worker": WEB_REQUESTS}
 )
 """The process that consumes → its queue."""
 
@@ -118,6 +139,16 @@ def pause_queue(queue: Queue) -> Queue:
     """
     arguments = {"x-queue-type": "quorum", "x-max-length": 1, "x-overflow": "drop-head"}
     return Queue(f"{queue.name}.pause", arguments=MappingProxyType(arguments))
+
+
+# It takes nothing, so while it is bound like another queue nothing that should reach that one is
+# confirmed (``bus.topology_gate``). Classic: a quorum queue keeps to its length only roughly.
+GATE = Queue(
+    "chat.gate",
+    arguments=MappingProxyType(
+        {"x-queue-type": "classic", "x-max-length": 0, "x-overflow": "reject-publish"}
+    ),
+)
 
 
 def exchanges_of(queues: Iterable[Queue]) -> tuple[Exchange, ...]:

@@ -14,11 +14,16 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from types import TracebackType
 from typing import Any
 from urllib.parse import unquote_to_bytes, urlsplit
 
+from bus import trace
 from bus.errors import ReplyTooLarge, SettingError
+from bus.metrics import WORKER_REQUESTS, WORKER_SECONDS
+from bus.ops import start_ops
+from bus.probes import OK, BrokerProbe, Check, Probes
 from bus.process import notify_ready, stop_event
 from bus.publisher import Publisher
 from bus.rpc import Server
@@ -32,23 +37,29 @@ ExcInfo = tuple[type[BaseException], BaseException, TracebackType] | tuple[None,
 Application = Callable[[Environ, Callable[..., Any]], Iterable[bytes]]
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
+APPLICATION = "webapp.project.wsgi:application"
+CHECK = "webapp.project.health:problem"
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """``grace`` is how many seconds running requests get to finish after SIGTERM."""
+    """``grace`` is how many seconds running requests get to finish after SIGTERM; ``check`` names
+    the function, if any, that returns what the application lacks for its work, or nothing."""
 
     broker_url: str
     application: str
+    check: str
     threads: int
     instance: str
     grace: float
 
     @classmethod
     def from_environment(cls, environment: Environment) -> Settings:
+        application = environment.text("WSGI_APPLICATION", APPLICATION)
         return cls(
             broker_url=environment.broker_url(),
-            application=environment.text("WSGI_APPLICATION", "webapp.project.wsgi:application"),
+            application=application,
+            check=environment.text("WSGI_CHECK", CHECK if application == APPLICATION else ""),
             threads=environment.integer("WORKER_THREADS", 4, minimum=1, maximum=64),
             instance=environment.text("CONSUMER_INSTANCE", "1"),
             grace=environment.seconds("WORKER_GRACE", 30, minimum=0, maximum=600),
@@ -57,14 +68,18 @@ class Settings:
 
 def load_application(name: str) -> Application:
     """The WSGI application ``module:attribute``. Raises SettingError."""
-    accepted = "accepted is module:attribute of a WSGI application"
+    application: Application = _load("WSGI_APPLICATION", name, "a WSGI application")
+    return application
+
+
+def _load(setting: str, name: str, what: str) -> Any:
+    accepted = f"accepted is module:attribute of {what}"
     try:
-        application = pkgutil.resolve_name(name)
+        loaded = pkgutil.resolve_name(name)
     except (ImportError, AttributeError, ValueError) as error:
-        raise SettingError("WSGI_APPLICATION", f"{name!r}: {error}; {accepted}") from error
-    if not callable(application):
-        raise SettingError("WSGI_APPLICATION", f"{name!r} cannot be called; {accepted}")
-    loaded: Application = application
+        raise SettingError(setting, f"{name!r}: {error}; {accepted}") from error
+    if not callable(loaded):
+        raise SettingError(setting, f"{name!r} cannot be called; {accepted}")
     return loaded
 
 
@@ -149,6 +164,19 @@ def run(application: Application, request: Request) -> Reply:
     return response.reply()
 
 
+def _run_watched(application: Application, request: Request) -> Reply:
+    """``run``, counted, and within the trace that the request belongs to."""
+    header = next((value for name, value in request.headers if name == trace.HEADER), None)
+    status = "failed"
+    with trace.continued(header), WORKER_SECONDS.time():
+        try:
+            reply = run(application, request)
+            status = f"{reply.status // 100}xx"
+            return reply
+        finally:
+            WORKER_REQUESTS.labels(status).inc()
+
+
 def main(environment: Environment) -> None:
     """Serves until SIGTERM or SIGINT, then lets running requests finish within the grace.
 
@@ -158,16 +186,20 @@ def main(environment: Environment) -> None:
     application = load_application(settings.application)
     publisher = Publisher(settings.broker_url)
     stop = stop_event()
-
-    def serve(number: int) -> None:
-        server = Server(
+    servers = [
+        Server(
             url=settings.broker_url,
-            handler=lambda request: run(application, request),
+            handler=partial(_run_watched, application),
             publisher=publisher,
             stop=stop,
             instance=f"{settings.instance}.{number}",
             on_connected=notify_ready,
         )
+        for number in range(1, settings.threads + 1)
+    ]
+    ops = start_ops(environment, ready=Probes(_checks(settings, servers)))
+
+    def serve(server: Server) -> None:
         try:
             server.run()
         finally:
@@ -175,14 +207,26 @@ def main(environment: Environment) -> None:
             stop.set()
 
     threads = [
-        threading.Thread(target=serve, args=(number,), name=f"worker-{number}", daemon=True)
-        for number in range(1, settings.threads + 1)
+        threading.Thread(target=serve, args=(server,), name=f"worker-{number}", daemon=True)
+        for number, server in enumerate(servers, start=1)
     ]
     for thread in threads:
         thread.start()
     stop.wait()
     _join(threads, settings.grace)
     publisher.close()
+    ops.close()
+
+
+def _checks(settings: Settings, servers: list[Server]) -> dict[str, Check]:
+    def queue() -> str:
+        """The first thread that is not served tells for all."""
+        return next((status for s in servers if (status := s.status()) != OK), OK)
+
+    checks: dict[str, Check] = {"broker": BrokerProbe(settings.broker_url), "queue": queue}
+    if settings.check:
+        checks["application"] = _load("WSGI_CHECK", settings.check, "a function")
+    return checks
 
 
 def _join(threads: list[threading.Thread], seconds: float) -> None:

@@ -8,17 +8,27 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from bus.errors import SettingError
+from deploy.processes import PROCESSES
 
 HIGHEST_PORT = 65_535
 LISTENERS = ("web", "bridge", "gateway")
 
 
-def ports_from(first: int) -> dict[str, int]:
-    """The port of each process that listens. Raises SettingError."""
-    highest = HIGHEST_PORT - len(LISTENERS) + 1
+def ports_from(first: int) -> tuple[dict[str, int], dict[str, int]]:
+    """The port of each process that serves browsers, and after those the port on which each
+    process tells its health. Raises SettingError.
+    """
+    highest = HIGHEST_PORT - len(LISTENERS) - len(PROCESSES) + 1
     if not 1 <= first <= highest:
         raise SettingError("--port", f"{first} is out of range; accepted is 1 to {highest}")
-    return {listener: first + step for step, listener in enumerate(LISTENERS)}
+    ports = {listener: first + step for step, listener in enumerate(LISTENERS)}
+    ops_ports = {name: first + len(LISTENERS) + step for step, name in enumerate(PROCESSES)}
+    return ports, ops_ports
+
+
+def ops_targets(host: str, ports: Mapping[str, int]) -> str:
+    """OPS_TARGETS: where each process tells its health, as ``name=host:port,…``."""
+    return ",".join(f"{name}={authority(host, port)}" for name, port in ports.items())
 
 
 def authority(host: str, port: int) -> str:
@@ -38,6 +48,7 @@ def show(
         "Redis": _without_password(settings["REDIS_URL"]),
         "MongoDB": _without_password(settings["MONGO_URL"]),
         "Database": _without_password(settings["DATABASE_URL"]),
+        "Health and metrics": settings["OPS_TARGETS"].replace(",", " "),
         "Data folder": str(data),
     }
     if sys.stdout.isatty():

@@ -58,14 +58,15 @@ def check_ports(host: str, ports: Mapping[str, int]) -> None:
             raise SettingError(
                 "--port",
                 f"{process} cannot listen on {authority(host, port)}: {error.strerror}; choose "
-                "another (web takes --port, bridge and gateway the next two)",
+                "another (web takes --port, bridge and gateway the next two; the ports after them "
+                "are for the processes' health and metrics)",
             ) from error
 
 
 def check_reachable(urls: Mapping[str, str]) -> None:
     """Raises ServerUnreachable when none of the hosts of a given URL takes a connection."""
     for name in URLS:
-        addresses = _addresses(urls.get(name, ""))
+        addresses = addresses_of(urls.get(name, ""))
         failures = [failure for address in addresses if (failure := _try(address))]
         if addresses and len(failures) == len(addresses):
             raise ServerUnreachable(name, authority(*addresses[0]), failures[0])
@@ -73,7 +74,7 @@ def check_reachable(urls: Mapping[str, str]) -> None:
 
 def _check_hosts(name: str, urls: str) -> None:
     try:
-        _addresses(urls)
+        addresses_of(urls)
     except ValueError as error:
         raise SettingError(name, f"names no host and port that can be read: {error}") from error
 
@@ -95,7 +96,7 @@ def _try(address: tuple[str, int]) -> str | None:
     return None
 
 
-def _addresses(urls: str) -> list[tuple[str, int]]:
+def addresses_of(urls: str) -> list[tuple[str, int]]:
     """The hosts that a URL names, with their ports; several are separated by ``;`` or ``,``.
 
     A URL without hosts, such as that of a SQLite file or of a Unix socket, has none. Raises

@@ -13,26 +13,29 @@ from pathlib import Path
 import requests
 
 from deploy.child import die_with_parent
+from deploy.processes import PROCESSES
 from tests.support.ports import HOST, free_ports
 from tests.support.wait import wait_until
 
+# Web, bridge and gateway, and the health of every process.
+PORTS = 3 + len(PROCESSES)
 START_SECONDS = 120.0
 STOP_SECONDS = 60.0
 # Not handed down: a developer's own servers are none of the tests' business.
 SETTINGS = {
-    *("DATABASE_URL", "BROKER_URL", "REDIS_URL", "MONGO_URL"),
+    *("DATABASE_URL", "BROKER_URL", "BROKER_API_URL", "REDIS_URL", "MONGO_URL"),
     *("SECRET_KEY", "TICKET_KEYS", "ALLOWED_HOSTS", "ALLOWED_ORIGINS", "BRIDGE_URL"),
-    *("NOTIFY_SOCKET", "LOG_LEVEL"),
+    *("NOTIFY_SOCKET", "LOG_LEVEL", "LOG_FORMAT", "OPS_HOST", "OPS_PORT", "OPS_TARGETS"),
 }
 UP = (sys.executable, "-P", "-m", "deploy.cli", "up")
 
 
 class Stack:
-    """``chatbus up`` on three free ports and its own data folder, with ``settings`` on top of
+    """``chatbus up`` on free ports and its own data folder, with ``settings`` on top of
     the environment."""
 
     def __init__(self, folder: Path, settings: Mapping[str, str], port: int | None = None) -> None:
-        self.port = port or free_ports(3)
+        self.port = port or free_ports(PORTS)
         self.data = folder / "data"
         self._log = folder / "log"
         inherited = {key: value for key, value in os.environ.items() if key not in SETTINGS}
@@ -60,6 +63,11 @@ class Stack:
     def pid(self) -> int:
         assert self._process
         return self._process.pid
+
+    def ops_url(self, name: str) -> str:
+        """Where a process tells its health and metrics."""
+        targets = dict(word.split("=") for word in self.settings()["OPS_TARGETS"].split(","))
+        return f"http://{targets[name]}"
 
     def start(self) -> None:
         """Starts it; ``wait_until_ready`` tells when it can be used."""

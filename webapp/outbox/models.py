@@ -11,6 +11,8 @@ class OutboxEvent(models.Model):
 
     room_id = models.UUIDField()
     event = models.TextField()
+    # Of the request that caused it (see bus.trace). An older release knows no such column.
+    traceparent = models.CharField(max_length=55, db_default="")
     created_at = models.DateTimeField(default=timezone.now, db_index=True)
 
     class Meta:

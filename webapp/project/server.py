@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+import shutil
+import socket
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -83,7 +88,44 @@ class Server(BaseApplication):
 def main(environment: Environment) -> None:
     """Serves until SIGTERM. Gunicorn itself says READY once it listens (NOTIFY_SOCKET)."""
     settings = ServerSettings.from_environment(environment)
-    # Imported here: it reads the settings and so may raise SettingError.
-    from webapp.project.wsgi import application
+    with _shared_metrics():
+        from bus import ops
 
-    Server(application, settings.for_gunicorn()).run()
+        # Imported here: it reads the settings and so may raise SettingError.
+        from webapp.project.wsgi import application
+
+        hooks = _ops_hooks(ops.listen(environment))
+        Server(application, settings.for_gunicorn() | hooks).run()
+
+
+@contextmanager
+def _shared_metrics() -> Iterator[None]:
+    """The folder in which the workers count together; nothing that counts is imported before.
+
+    See https://prometheus.github.io/client_python/multiprocess/.
+    """
+    folder = tempfile.mkdtemp(prefix="chatbus-metrics-")
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
+    owner = os.getpid()
+    try:
+        yield
+    finally:
+        # A worker, which is a fork, ends here too.
+        if os.getpid() == owner:
+            shutil.rmtree(folder)
+
+
+def _ops_hooks(listener: socket.socket) -> dict[str, Callable[..., None]]:
+    """Every worker answers on ``listener``, from a thread that it starts after the fork."""
+    from prometheus_client.multiprocess import mark_process_dead
+
+    from bus.ops import OpsServer
+    from webapp.project import health
+
+    def post_worker_init(worker: Any) -> None:
+        OpsServer(listener, health.checks, health.OPTIONAL).start()
+
+    def child_exit(server: Any, worker: Any) -> None:
+        mark_process_dead(worker.pid)
+
+    return {"post_worker_init": post_worker_init, "child_exit": child_exit}

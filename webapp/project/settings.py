@@ -44,6 +44,11 @@ _DATABASE_OPTIONS: dict[str, dict[str, Any]] = {
 
 # Of this program.
 BROKER_URL = _environment.broker_url()
+BROKER_API_URL = (
+    _environment.url("BROKER_API_URL", ("http", "https"))
+    if _environment.values.get("BROKER_API_URL")
+    else None
+)
 MONGO_URL = _environment.mongo_url()
 ARCHIVE = _environment.flag("ARCHIVE", True)
 TICKET_KEYS = KeySet.from_environment(_environment)
@@ -74,6 +79,7 @@ INSTALLED_APPS = [
     "webapp.history",
 ]
 MIDDLEWARE = [
+    "webapp.project.middleware.Watching",
     "django.middleware.security.SecurityMiddleware",
     "webapp.project.middleware.ContentSecurityPolicy",
     "whitenoise.middleware.WhiteNoiseMiddleware",

@@ -1,0 +1,14 @@
+"""What the web tier counts, for Prometheus."""
+
+from __future__ import annotations
+
+from prometheus_client import Counter, Histogram
+
+from bus.metrics import LATENCY_BUCKETS
+
+HTTP_REQUESTS = Counter(
+    "chatbus_http_requests", "Requests answered, by class of status", ["method", "status"]
+)
+HTTP_SECONDS = Histogram(
+    "chatbus_http_seconds", "Time for answering a request", ["method"], buckets=LATENCY_BUCKETS
+)
