@@ -16,7 +16,7 @@ import pika
 from pika.adapters.select_connection import IOLoop
 from pika.exceptions import AMQPError, ConnectionClosedByClient
 
-from bus.broker import CONNECT_TIMEOUT, IO_TIMEOUT
+from bus.broker import CONNECT_SECONDS, connect_timeout
 from bus.errors import BrokerUnavailable
 
 CLOSE_SECONDS = 0.5
@@ -38,6 +38,15 @@ class _Connection(pika.SelectConnection):  # type: ignore[misc]
         """Ends the TCP connection; done when the loop has run and ``is_closed``."""
         self._terminate_stream(ConnectionClosedByClient(0, "dropped"))
 
+    def send(self, frames: bytes) -> None:
+        """Sends frames as they are, many at once: pika makes a system call of each."""
+        self._output_marshaled_frames([frames])
+
+    @property
+    def body_limit(self) -> int:
+        """The most bytes of a message that one frame may hold, as agreed with the broker."""
+        return int(self._body_max_length)
+
 
 class AmqpChannel:
     """A connection with one channel. Use it from one thread; after an error, close it.
@@ -58,7 +67,7 @@ class AmqpChannel:
             hosts = _parameters(url, heartbeat)
             _Connection.create_connection(hosts, on_done=self._on_done, custom_ioloop=self._loop)
             # Longer than pika's own timeouts: it closes the attempts that it gives up.
-            self._run(len(hosts) * IO_TIMEOUT + CLOSE_SECONDS)
+            self._run(CONNECT_SECONDS + CLOSE_SECONDS)
         if self.channel is None:
             self.close()
             raise BrokerUnavailable(f"cannot reach the broker: {self._lost or 'no answer'}")
@@ -128,14 +137,13 @@ class AmqpChannel:
 def _parameters(url: str, heartbeat: int) -> list[pika.URLParameters]:
     hosts = url.split(";")
     random.shuffle(hosts)
-    return [_parameters_of(host, heartbeat) for host in hosts]
+    return [_parameters_of(host, heartbeat, connect_timeout(url)) for host in hosts]
 
 
-def _parameters_of(url: str, heartbeat: int) -> pika.URLParameters:
+def _parameters_of(url: str, heartbeat: int, seconds: float) -> pika.URLParameters:
     parameters = pika.URLParameters(url)
     # Like kombu, take "amqp://host//" for the virtual host "/".
     parameters.virtual_host = parameters.virtual_host or "/"
     parameters.heartbeat = heartbeat
-    parameters.socket_timeout = CONNECT_TIMEOUT
-    parameters.stack_timeout = IO_TIMEOUT
+    parameters.socket_timeout = parameters.stack_timeout = seconds
     return parameters

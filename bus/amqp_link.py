@@ -3,86 +3,174 @@
 from __future__ import annotations
 
 import time
-from collections import defaultdict
+from collections import OrderedDict, defaultdict
 from typing import Any
 
 import pika
+from pika import frame, spec
 
 from bus.amqp import AmqpChannel, broker_errors
-from bus.broker import declare
-from bus.errors import BrokerUnavailable
+from bus.broker import CONNECT_SECONDS, declare
+from bus.errors import BrokerBlocked, BrokerUnavailable, InvalidMessage, PublishRefused
 from bus.message import Message
 from bus.publisher import Request
 from bus.topology import Queue
+
+# RabbitMQ says that it is blocked (no memory, no disk) only to a connection that publishes, and
+# reads nothing from it then. So the first message of a connection goes to a queue that nobody
+# has; with a body, for without one it would be confirmed all the same.
+# https://www.rabbitmq.com/docs/connection-blocked
+PROBE = Message(exchange="", routing_key="chatbus.probe", body=b"?", message_id="", type="probe")
+# Bytes to encode before the socket is served, so that the broker has work meanwhile.
+SLICE = 64 * 1024
 
 
 class AmqpLink(AmqpChannel):
     """A channel in confirm mode that knows which message each confirm is for."""
 
     def __init__(self, url: str, queues: tuple[Queue, ...]) -> None:
-        declare(url, queues)
+        if queues:
+            declare(url, queues)
         self._sent = 0
-        self._unconfirmed: dict[int, Request] = {}
+        self._unconfirmed: OrderedDict[int, Request] = OrderedDict()
         # By message id: a caller and another that repeats it may share a round.
         self._senders: defaultdict[str, list[Request]] = defaultdict(list)
+        self._blocked: str | None = None
         super().__init__(url, heartbeat=0)
-        self.channel.add_on_return_callback(self._on_return)
-        # Publishing need not wait for the answer: the broker takes frames in order.
-        self.channel.confirm_delivery(self._on_confirm)
+        try:
+            with broker_errors():
+                self._begin()
+        except BrokerUnavailable:
+            self.close()
+            raise
 
     def is_alive(self) -> bool:
         self._run(0)
         return self._lost is None
 
     def publish(self, batch: list[Request]) -> None:
+        if self._blocked:
+            raise BrokerBlocked(self._blocked)
         with broker_errors():
-            for request in batch:
-                for message in request.messages:
-                    self._send(message, request)
+            self._send(batch)
             self._wait_for_confirms(max(request.deadline for request in batch))
         self._senders.clear()
-        for request in batch:
-            request.settle()
 
-    def _send(self, message: Message, request: Request) -> None:
-        self.channel.basic_publish(
-            message.exchange,
-            message.routing_key,
-            message.body,
-            _properties(message),
-            mandatory=True,
+    def _begin(self) -> None:
+        """Asks for confirms, and finds out whether the broker is blocked."""
+        self.channel.connection.add_on_connection_blocked_callback(self._on_blocked)
+        self.channel.connection.add_on_connection_unblocked_callback(self._on_unblocked)
+        self.channel.add_on_return_callback(self._on_return)
+        # Publishing need not wait for the answer: the broker takes frames in order.
+        self.channel.confirm_delivery(self._on_confirm)
+        self.channel.connection.send(self._frames(PROBE, mandatory=False))
+        self._expect_confirm(Request((), CONNECT_SECONDS))
+        self._run_until(lambda: not self._unconfirmed or self._is_stopped, CONNECT_SECONDS)
+        self._raise_if_lost()
+        if self._unconfirmed and not self._blocked:
+            raise BrokerUnavailable("the broker does not answer")
+
+    def _send(self, batch: list[Request]) -> None:
+        frames = bytearray()
+        for request in batch:
+            frames += self._begin_request(request)
+            if len(frames) >= SLICE:
+                self._flush(frames)
+        self._flush(frames)
+
+    def _begin_request(self, request: Request) -> bytes:
+        """The frames of its messages; none when one of them cannot be encoded."""
+        try:
+            frames = b"".join([self._frames(message) for message in request.messages])
+        except Exception as error:  # noqa: BLE001 - pika raises whatever its encoders run into
+            request.refuse(InvalidMessage(f"the message cannot be encoded: {error!r}"))
+            request.settle()
+            return b""
+        for message in request.messages:
+            self._expect_confirm(request)
+            self._senders[message.message_id].append(request)
+        if not request.messages:
+            request.settle()
+        return frames
+
+    def _frames(self, message: Message, *, mandatory: bool = True) -> bytes:
+        """``message`` as it travels: a method, a header, and the body in pieces."""
+        number, limit = self.channel.channel_number, self.channel.connection.body_limit
+        body = message.body
+        publish = spec.Basic.Publish(
+            exchange=message.exchange, routing_key=message.routing_key, mandatory=mandatory
         )
+        frames = [
+            frame.Method(number, publish),
+            frame.Header(number, len(body), _properties(message)),
+            *(
+                frame.Body(number, body[start : start + limit])
+                for start in range(0, len(body), limit)
+            ),
+        ]
+        return b"".join([each.marshal() for each in frames])
+
+    def _expect_confirm(self, request: Request) -> None:
         self._sent += 1
         self._unconfirmed[self._sent] = request
-        self._senders[message.message_id].append(request)
+
+    def _flush(self, frames: bytearray) -> None:
+        if frames:
+            self.channel.connection.send(bytes(frames))
+            frames.clear()
+            self._run(0)
+            self._raise_if_stopped()
 
     def _wait_for_confirms(self, deadline: float) -> None:
         while self._unconfirmed:
-            self._raise_if_lost()
+            self._raise_if_stopped()
             remaining = deadline - time.monotonic()
             if remaining <= 0:
                 raise BrokerUnavailable("the broker did not confirm in time")
             self._run(remaining)
 
-    def _on_confirm(self, frame: Any) -> None:
-        confirmed = self._confirmed(frame.method.delivery_tag, frame.method.multiple)
-        if isinstance(frame.method, pika.spec.Basic.Nack):
-            for request in confirmed:
-                request.refusal = "the broker refused the message: a queue is full or failing"
+    @property
+    def _is_stopped(self) -> bool:
+        return self._lost is not None or self._blocked is not None
+
+    def _raise_if_stopped(self) -> None:
+        self._raise_if_lost()
+        if self._blocked:
+            raise BrokerUnavailable(f"the broker was blocked meanwhile: {self._blocked}")
+
+    def _on_confirm(self, confirm: Any) -> None:
+        tag, multiple = confirm.method.delivery_tag, confirm.method.multiple
+        nack = isinstance(confirm.method, spec.Basic.Nack)
+        for request in self._confirmed(tag, multiple):
+            if nack:
+                refusal = "the broker refused the message: a queue is full or failing"
+                request.refuse(PublishRefused(refusal))
+            request.confirm_one()
         if not self._unconfirmed:
             self._wake()
 
-    def _confirmed(self, delivery_tag: int, multiple: bool) -> list[Request]:
-        """Takes the messages up to ``delivery_tag``, or that one, off the unconfirmed ones."""
+    def _confirmed(self, tag: int, multiple: bool) -> list[Request]:
+        """Takes the message ``tag``, or all up to it, off the unconfirmed ones."""
         if not multiple:
-            return [self._unconfirmed.pop(delivery_tag)]
-        tags = [tag for tag in self._unconfirmed if tag <= delivery_tag]
-        return [self._unconfirmed.pop(tag) for tag in tags]
+            return [self._unconfirmed.pop(tag)]
+        requests = []
+        while self._unconfirmed and next(iter(self._unconfirmed)) <= tag:
+            requests.append(self._unconfirmed.popitem(last=False)[1])
+        return requests
 
     def _on_return(self, channel: Any, method: Any, properties: Any, body: bytes) -> None:
         """A mandatory message that no queue took; RabbitMQ sends this before the ack."""
         for sender in self._senders[properties.message_id]:
-            sender.refusal = f"no queue takes {method.routing_key}: {method.reply_text}"
+            sender.refuse(
+                PublishRefused(f"no queue takes {method.routing_key}: {method.reply_text}")
+            )
+
+    def _on_blocked(self, connection: object, blocked: Any) -> None:
+        self._blocked = str(blocked.method.reason)
+        self._wake()
+
+    def _on_unblocked(self, connection: object, unblocked: object) -> None:
+        self._blocked = None
 
 
 def _properties(message: Message) -> pika.BasicProperties:

@@ -14,19 +14,32 @@ import queue
 import threading
 import time
 from collections.abc import Iterable, Sequence
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
 from contextlib import suppress
 from typing import Protocol
 
 from bus.broker import is_amqp
 from bus.errors import (
+    BrokerBlocked,
     BrokerUnavailable,
+    BusError,
     PublishRefused,
     PublishTimeout,
     PublishUnconfirmed,
+    TopologyBroken,
 )
+from bus.forks import after_fork
 from bus.message import Message
+from bus.metrics import (
+    CONFIRMED,
+    PUBLISH_SECONDS,
+    PUBLISHED,
+    RECONNECTS,
+    REFUSED,
+    UNPUBLISHED,
+)
 from bus.topology import Queue
+from bus.topology_check import TopologyGuard
 
 logger = logging.getLogger(__name__)
 
@@ -41,9 +54,14 @@ class Request:
     def __init__(self, messages: Sequence[Message], timeout: float) -> None:
         self.messages = messages
         self.timeout = timeout
-        self.deadline = time.monotonic() + timeout
-        self.refusal: str | None = None
+        self.started = time.monotonic()
+        self.deadline = self.started + timeout
+        self.unconfirmed = len(messages)
+        self.refusal: BusError | None = None
         self.done: Future[None] = Future()
+        if messages:
+            PUBLISHED.inc(len(messages))
+            self.done.add_done_callback(self._count)
 
     def begin(self) -> bool:
         """Whether to send it: not when its caller gave up or its deadline passed."""
@@ -54,11 +72,31 @@ class Request:
         self.done.set_exception(PublishTimeout(self.timeout))
         return False
 
+    def refuse(self, refusal: BusError) -> None:
+        """Notes why one of its messages cannot be published."""
+        self.refusal = self.refusal or refusal
+
+    def confirm_one(self) -> None:
+        """Notes that the broker has answered for one more; settles it with the last one."""
+        self.unconfirmed -= 1
+        if self.unconfirmed == 0:
+            self.settle()
+
     def settle(self) -> None:
         if self.refusal:
-            self.done.set_exception(PublishRefused(self.refusal))
+            self.done.set_exception(self.refusal)
         else:
             self.done.set_result(None)
+
+    def _count(self, done: Future[None]) -> None:
+        error = CancelledError() if done.cancelled() else done.exception()
+        if error is None:
+            CONFIRMED.inc(len(self.messages))
+            PUBLISH_SECONDS.observe(time.monotonic() - self.started)
+        elif isinstance(error, PublishRefused):
+            REFUSED.inc(len(self.messages))
+        else:
+            UNPUBLISHED.inc(len(self.messages))
 
 
 class PublishingLink(Protocol):
@@ -69,7 +107,10 @@ class PublishingLink(Protocol):
         ...
 
     def publish(self, batch: list[Request]) -> None:
-        """Sends all messages of ``batch`` and settles each request by what the broker said."""
+        """Sends all messages of ``batch`` and settles each request by what the broker said.
+
+        Raises BrokerBlocked, when it sent nothing and may be used again, or BrokerUnavailable.
+        """
         ...
 
     def close(self) -> None: ...
@@ -89,16 +130,26 @@ def _open_link(url: str, queues: tuple[Queue, ...]) -> PublishingLink:
 class Publisher:
     """Publishes to one broker; safe to share between threads, and to use after a fork.
 
-    ``queues`` are declared on every new connection, before anything is published: an exchange
-    that lost a queue would otherwise confirm what it dropped.
+    ``queues`` are declared on every new connection, before anything is published. Where they
+    belong to others, give a ``guard`` instead: nothing is published while it finds a problem.
     """
 
     def __init__(
-        self, url: str, queues: Iterable[Queue] = (), timeout: float = DEFAULT_TIMEOUT
+        self,
+        url: str,
+        queues: Iterable[Queue] = (),
+        timeout: float = DEFAULT_TIMEOUT,
+        guard: TopologyGuard | None = None,
     ) -> None:
         self._url = url
         self._queues = tuple(queues)
         self._timeout = timeout
+        self._guard = guard
+        self._begin()
+        after_fork(self._begin)
+
+    def _begin(self) -> None:
+        """Without a thread: it starts with the first message, in whichever process that is."""
         self._lock = threading.Lock()
         self._requests: queue.SimpleQueue[Request | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
@@ -106,10 +157,13 @@ class Publisher:
     def publish(self, *messages: Message, timeout: float | None = None) -> None:
         """Publishes ``messages`` in order and returns when the broker has confirmed them all.
 
+        Without messages: returns when some could be published now.
+
         ``timeout`` in seconds bounds the whole: connecting, sending, confirming. Raises
-        BrokerUnavailable (nothing answered), PublishRefused (no queue, or a full one),
-        PublishUnconfirmed or PublishTimeout; after the last two the messages may or may not be
-        there, so publish again with the same ids.
+        BrokerUnavailable (nothing answered), BrokerBlocked (it has no memory or disk left),
+        TopologyBroken (by the guard), PublishRefused (no queue, or a full one), InvalidMessage
+        (it cannot be encoded), PublishUnconfirmed or PublishTimeout; after the last two the
+        messages may or may not be there, so publish again with the same ids.
         """
         request = self._submit(messages, timeout)
         try:
@@ -136,29 +190,35 @@ class Publisher:
     def _submit(self, messages: Sequence[Message], timeout: float | None) -> Request:
         request = Request(messages, timeout or self._timeout)
         with self._lock:
-            # After a fork only the parent's thread is alive.
-            if self._thread is None or not self._thread.is_alive():
+            if self._thread is None:
                 self._start()
             self._requests.put(request)
         return request
 
     def _start(self) -> None:
         self._requests = queue.SimpleQueue()
-        worker = _Worker(self._url, self._queues, self._requests)
-        self._thread = threading.Thread(target=worker.run, name="publisher", daemon=True)
-        self._thread.start()
+        worker = _Worker(self._url, self._queues, self._guard, self._requests)
+        thread = threading.Thread(target=worker.run, name="publisher", daemon=True)
+        thread.start()
+        self._thread = thread
 
 
 class _Worker:
     """The thread that owns the connection."""
 
     def __init__(
-        self, url: str, queues: tuple[Queue, ...], requests: queue.SimpleQueue[Request | None]
+        self,
+        url: str,
+        queues: tuple[Queue, ...],
+        guard: TopologyGuard | None,
+        requests: queue.SimpleQueue[Request | None],
     ) -> None:
         self._url = url
         self._queues = queues
+        self._guard = guard
         self._requests = requests
         self._link: PublishingLink | None = None
+        self._was_connected = False
 
     def run(self) -> None:
         while (first := self._requests.get()) is not None:
@@ -184,14 +244,18 @@ class _Worker:
         kind: type[BrokerUnavailable] = BrokerUnavailable
         try:
             link = self._connected()
+            self._check_topology(max(request.deadline for request in batch))
             kind = PublishUnconfirmed  # from here on something may have been sent
             link.publish(batch)
+        except (TopologyBroken, BrokerBlocked) as error:
+            logger.warning("not published: %s", error)
+            self._fail(batch, type(error), error)
         except Exception as error:  # noqa: BLE001 - whatever it was, this connection is done for
             logger.warning("not published: %s", error)
             self._fail(batch, kind, error)
             self._discard()
 
-    def _fail(self, batch: list[Request], kind: type[BrokerUnavailable], cause: Exception) -> None:
+    def _fail(self, batch: list[Request], kind: type[BusError], cause: Exception) -> None:
         """Every caller gets an error of its own: a raised one belongs to its thread."""
         for request in batch:
             if not request.done.done():
@@ -199,11 +263,20 @@ class _Worker:
                 error.__cause__ = cause
                 request.done.set_exception(error)
 
+    def _check_topology(self, deadline: float) -> None:
+        if self._guard and (problem := self._guard.problem(deadline - time.monotonic())):
+            raise TopologyBroken(problem)
+
     def _connected(self) -> PublishingLink:
         if self._link and not self._link.is_alive():
             self._discard()
         if self._link is None:
+            if self._guard:
+                self._guard.problem(0.0)  # it looks while the connection is made
             self._link = _open_link(self._url, self._queues)
+            if self._was_connected:
+                RECONNECTS.labels("publisher").inc()
+            self._was_connected = True
         return self._link
 
     def _discard(self) -> None:

@@ -12,11 +12,12 @@ from typing import Any
 import msgspec
 
 from bus.broker import Link
-from bus.errors import BrokerUnavailable
+from bus.errors import BrokerUnavailable, InvalidMessage, PublishRefused
 from bus.message import Message
 from bus.publisher import Request
-from bus.topology import MAX_PRIORITY, Queue
+from bus.topology import EXCHANGES, MAX_PRIORITY, Queue
 
+_TYPES = {exchange.name: exchange.type for exchange in EXCHANGES}
 _PROPERTIES = ("message_id", "type", "timestamp", "correlation_id", "reply_to")
 
 
@@ -43,25 +44,32 @@ class RedisLink(Link):
         """All messages of ``batch`` reach all their queues in one transaction, or none does."""
         try:
             with self.channel.client.pipeline(transaction=True) as pipeline:
-                routes = _Routes(self.channel)
+                routes = _Routes(self)
                 for request in batch:
-                    for message in request.messages:
-                        self._push(pipeline, message, request, routes)
+                    for key, payload in self._pushes(request, routes):
+                        pipeline.lpush(key, payload)
                 pipeline.execute()
         except self.errors as error:
             raise BrokerUnavailable(f"Redis as broker: {error!r}") from error
         for request in batch:
             request.settle()
 
-    def _push(self, pipeline: Any, message: Message, request: Request, routes: _Routes) -> None:
-        queues = routes.of(message)
-        if not queues:
-            request.refusal = f"no queue takes {message.routing_key}"
-        # On RabbitMQ 9 goes first, on this transport 0 does.
-        priority = 0 if message.priority is None else MAX_PRIORITY - message.priority
-        payload = self._payload(message, priority)
-        for queue in queues:
-            pipeline.lpush(self.channel._q_for_pri(queue, priority), payload)
+    def _pushes(self, request: Request, routes: _Routes) -> list[tuple[str, bytes]]:
+        """List and payload of each write for ``request``; none when one cannot be encoded."""
+        pushes = []
+        for message in request.messages:
+            queues = routes.of(message)
+            if not queues:
+                request.refuse(PublishRefused(f"no queue takes {message.routing_key}"))
+            # On RabbitMQ 9 goes first, on this transport 0 does.
+            priority = 0 if message.priority is None else MAX_PRIORITY - message.priority
+            try:
+                payload = self._payload(message, priority)
+            except (TypeError, ValueError, msgspec.MsgspecError) as error:
+                request.refuse(InvalidMessage(f"the message cannot be encoded: {error!r}"))
+                return []
+            pushes += [(self.channel._q_for_pri(queue, priority), payload) for queue in queues]
+        return pushes
 
     def _payload(self, message: Message, priority: int) -> bytes:
         """``message`` as kombu's virtual transports write it."""
@@ -81,16 +89,19 @@ class RedisLink(Link):
 class _Routes:
     """The bindings as they are now: read once a batch, for nothing reports a missing one."""
 
-    def __init__(self, channel: Any) -> None:
-        self._channel = channel
-        self._tables: dict[str, Any] = {}
+    def __init__(self, link: Link) -> None:
+        self._link = link
+        self._tables: dict[str, list[tuple[str, Any, str]]] = {}
 
     def of(self, message: Message) -> list[str]:
         """The names of the queues that take ``message``."""
-        name = message.exchange
+        name, channel = message.exchange, self._link.channel
         if not name:
             return [message.routing_key]
+        if name not in _TYPES:
+            return []
         if name not in self._tables:
-            self._tables[name] = self._channel.get_table(name)
-        exchange = self._channel.typeof(name)
+            self._tables[name] = channel.get_table(name)
+        # Not asked of kombu: it knows an exchange only in the processes that declare it.
+        exchange = channel.exchange_types[_TYPES[name]]
         return list(exchange.lookup(self._tables[name], name, message.routing_key, None))

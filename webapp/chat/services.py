@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import re
 import uuid
 from datetime import timedelta
@@ -17,6 +18,8 @@ from webapp.chat.models import IdempotencyKey
 from webapp.project.broker import publisher
 from webapp.project.errors import InvalidInput
 from webapp.rooms.selectors import membership_of
+
+logger = logging.getLogger(__name__)
 
 MAX_KEY = 255
 KEY_LIFE = timedelta(days=1)
@@ -45,6 +48,7 @@ def post_message(
     if known and known.confirmed:
         return event
     publisher.publish(events.to_message(event))
+    logger.debug("accepted", extra={"event_id": event.id, "room_id": room_id})
     if known:
         IdempotencyKey.objects.filter(id=known.id).update(confirmed=True)
     return event
@@ -65,19 +69,27 @@ def _known(user: User, room_id: uuid.UUID, body: str, key: str) -> IdempotencyKe
             "invalid_idempotency_key",
         )
     request_hash = _hash(f"{room_id} {body}")
-    known, created = IdempotencyKey.objects.get_or_create(
-        user=user,
-        key_hash=_hash(key),
-        defaults={"message_id": events.new_id(), "request_hash": request_hash},
-    )
-    if created:
-        IdempotencyKey.objects.filter(user=user, created_at__lt=timezone.now() - KEY_LIFE).delete()
-    elif known.request_hash != request_hash:
+    oldest = timezone.now() - KEY_LIFE
+    known, created = _find_or_name(user, key, request_hash)
+    if created or known.created_at < oldest:
+        IdempotencyKey.objects.filter(user=user, created_at__lt=oldest).delete()
+    if known.created_at < oldest:
+        known, _ = _find_or_name(user, key, request_hash)
+    if known.request_hash != request_hash:
         raise InvalidInput(
             "This Idempotency-Key was used for another message. Use a new one for each message.",
             "idempotency_key_reused",
         )
     return known
+
+
+def _find_or_name(user: User, key: str, request_hash: str) -> tuple[IdempotencyKey, bool]:
+    """The row of this key, and whether it is new. Of two at once, one makes it."""
+    return IdempotencyKey.objects.get_or_create(
+        user=user,
+        key_hash=_hash(key),
+        defaults={"message_id": events.new_id(), "request_hash": request_hash},
+    )
 
 
 def _hash(text: str) -> str:

@@ -6,12 +6,15 @@ import logging
 import os
 import threading
 import uuid
+from contextlib import closing
 from datetime import timedelta
 
 import django
 
 from bus.backoff import Backoff
 from bus.errors import PermanentError, RetryableError
+from bus.ops import start_ops
+from bus.probes import Check, Probes
 from bus.process import notify_ready, stop_event
 from bus.settings import Environment
 
@@ -28,8 +31,15 @@ def main(environment: Environment) -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "webapp.project.settings")
     django.setup()
     stop = stop_event()
-    notify_ready()
-    run(stop)
+    with closing(start_ops(environment, ready=Probes(_checks()))):
+        notify_ready()
+        run(stop)
+
+
+def _checks() -> dict[str, Check]:
+    from webapp.project.health import broker, database, topology
+
+    return {"database": database, "broker": broker, "topology": topology}
 
 
 def run(stop: threading.Event) -> None:

@@ -10,9 +10,10 @@ from __future__ import annotations
 import logging
 import uuid
 
-from bus import events
+from bus import events, trace
 from bus.errors import BusError
 from bus.events import Event
+from bus.message import Message
 from webapp.outbox.models import OutboxEvent
 from webapp.project.broker import publisher
 
@@ -26,7 +27,11 @@ def add(event: Event) -> None:
 
     The caller holds the lock on the room's row, so that rows are numbered as they commit.
     """
-    OutboxEvent.objects.create(room_id=event.room_id, event=events.encode(event).decode())
+    OutboxEvent.objects.create(
+        room_id=event.room_id,
+        event=events.encode(event).decode(),
+        traceparent=trace.traceparent(),
+    )
 
 
 def flush_room(room_id: uuid.UUID) -> None:
@@ -35,8 +40,12 @@ def flush_room(room_id: uuid.UUID) -> None:
     Call it outside a transaction. Raises BusError; then the rows stay.
     """
     while rows := list(OutboxEvent.objects.filter(room_id=room_id).order_by("id")[:BATCH]):
-        publisher.publish(*(events.to_message(events.decode(row.event.encode())) for row in rows))
+        publisher.publish(*(_message(row) for row in rows))
         OutboxEvent.objects.filter(id__in=[row.id for row in rows]).delete()
+
+
+def _message(row: OutboxEvent) -> Message:
+    return events.to_message(events.decode(row.event.encode()), row.traceparent)
 
 
 def try_flush_room(room_id: uuid.UUID) -> None:

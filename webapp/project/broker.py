@@ -1,19 +1,25 @@
-"""The web tier's one way to the broker."""
+"""The web tier's one way to the broker.
+
+It declares nothing: a queue that somebody deleted would come back empty, and what was on it
+would be forgotten without a word. `chatbus topology apply` and the consumers make the queues.
+"""
 
 from __future__ import annotations
 
 from django.conf import settings
 
-from bus import topology
 from bus.broker import is_amqp
 from bus.publisher import Publisher
+from bus.topology import ARCHIVE, EVENT_QUEUES
+from bus.topology_check import Inspector, TopologyGuard
 
+# All of them connect when they are first used, in whichever process that is.
+guard = TopologyGuard(settings.BROKER_URL, EVENT_QUEUES, api_url=settings.BROKER_API_URL)
+publisher = Publisher(settings.BROKER_URL, guard=guard)
 
-def _queues() -> tuple[topology.Queue, ...]:
-    """What must exist before anything is published; streams exist on RabbitMQ only."""
-    with_archive = settings.ARCHIVE and is_amqp(settings.BROKER_URL)
-    return (*topology.EVENT_QUEUES, *([topology.ARCHIVE] if with_archive else []))
-
-
-# It connects when it is first used, in whichever process that is.
-publisher = Publisher(settings.BROKER_URL, _queues())
+# The log that replay reads. Nothing else depends on it, and streams exist on RabbitMQ only.
+archive = (
+    Inspector(settings.BROKER_URL, (ARCHIVE,), settings.BROKER_API_URL)
+    if settings.ARCHIVE and is_amqp(settings.BROKER_URL)
+    else None
+)

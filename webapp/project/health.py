@@ -2,26 +2,66 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
-
-from django.conf import settings
-from django.db import DatabaseError, connection
+from django.db import connection
 from django.http import HttpRequest, HttpResponse, JsonResponse
-from pymongo.errors import PyMongoError
 
-from bus.broker import Link
-from bus.errors import BusError
+from bus.errors import BrokerBlocked, TopologyBroken
+from bus.probes import PROBE_SECONDS, Probes, is_ready
 from webapp.history.store import messages
+from webapp.project.broker import archive, guard, publisher
 
-logger = logging.getLogger(__name__)
 
-PROBE_SECONDS = 3.0
-# Connecting to a stalled broker takes longer than a probe may. The pool is small, so that
-# probes of something stalled cannot pile up threads.
-_pool = ThreadPoolExecutor(max_workers=2, thread_name_prefix="health")
+def database() -> None:
+    """Each check runs in a thread of its own, whose connection nobody else would close."""
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+    finally:
+        connection.close()
+
+
+def broker() -> str | None:
+    """Whether it takes messages, asked by the way that they take."""
+    try:
+        publisher.publish(timeout=PROBE_SECONDS)
+    except TopologyBroken:
+        return None  # it answers; what it lacks is the next check's to tell
+    except BrokerBlocked:
+        return "blocked: no memory or disk left"
+    return None
+
+
+def topology() -> str | None:
+    return guard.problem(PROBE_SECONDS)
+
+
+def _history() -> None:
+    messages.database.command("ping")
+
+
+def _archive() -> str | None:
+    return archive.problem() if archive else None
+
+
+OPTIONAL = frozenset({"history", "archive"})
+"""What is reported only: without it people can still chat."""
+
+checks = Probes(
+    {
+        "database": database,
+        "broker": broker,
+        "topology": topology,
+        "history": _history,
+        "archive": _archive,
+    }
+)
+
+
+def problem() -> str | None:
+    """What keeps requests from being served; None when nothing does."""
+    found = checks()
+    lacking = (name for name in found if not is_ready({name: found[name]}, OPTIONAL))
+    return ", ".join(f"{name}: {found[name]}" for name in lacking) or None
 
 
 def live(request: HttpRequest) -> HttpResponse:
@@ -29,39 +69,8 @@ def live(request: HttpRequest) -> HttpResponse:
 
 
 def ready(request: HttpRequest) -> HttpResponse:
-    """200 when requests can be served, else 503; ``checks`` says what is wrong.
-
-    The history is reported only: without it people can still chat.
-    """
-    pending = {"broker": _pool.submit(_broker), "history": _pool.submit(_history)}
-    checks = {"database": _outcome(_database)}
-    for name, future in pending.items():
-        checks[name] = _outcome(partial(future.result, PROBE_SECONDS))
-    is_ready = checks["database"] == checks["broker"] == "ok"
-    body = {"status": "ok" if is_ready else "unavailable", "checks": checks}
-    return JsonResponse(body, status=200 if is_ready else 503)
-
-
-def _outcome(check: Callable[[], None]) -> str:
-    """``ok`` or one word; the details go to the log, for anybody may ask."""
-    try:
-        check()
-    except TimeoutError:
-        return "timeout"
-    except (DatabaseError, BusError, PyMongoError) as error:
-        logger.warning("not ready: %s", error)
-        return "unreachable"
-    return "ok"
-
-
-def _database() -> None:
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT 1")
-
-
-def _broker() -> None:
-    Link(settings.BROKER_URL).close()
-
-
-def _history() -> None:
-    messages.database.command("ping")
+    """200 when requests can be served, else 503; ``checks`` says what is wrong."""
+    found = checks()
+    if is_ready(found, OPTIONAL):
+        return JsonResponse({"status": "ok", "checks": found})
+    return JsonResponse({"status": "unavailable", "checks": found}, status=503)

@@ -3,20 +3,32 @@
 from __future__ import annotations
 
 import os
+import signal
+import socket
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from unittest import mock
 
 import django
+import psutil
 import pytest
 from django.conf import LazySettings
 from django.test import Client
 
 from bus import events, topology
+from bus.broker import Link, declare
 from bus.events import Event
 from bus.source import open_source
 from tests.conftest import run_server
 from tests.support.servers import Mongo, Redis
 
+START = (
+    "import os, sys, importlib; from bus.settings import Environment;"
+    "importlib.import_module(sys.argv[1]).main(Environment(os.environ))"
+)
+WAIT_SECONDS = 30
 PASSWORD = "correct horse battery 9"
 _redis = Redis()
 _mongo = Mongo()
@@ -54,6 +66,22 @@ class Broker:
         self._server.kill()
         self._is_running = False
 
+    @property
+    def port(self) -> int:
+        return self._server.port
+
+    def declare(self) -> None:
+        declare(self._server.url, topology.EVENT_QUEUES)
+
+    def unbind(self, queue: topology.Queue) -> None:
+        """Takes ``queue`` away: in Redis a queue without bindings is none."""
+        link = Link(self._server.url)
+        for binding in queue.bindings:
+            table = f"_kombu.binding.{binding.exchange.name}"
+            entries = [row for row in link.channel.client.smembers(table) if queue.name in str(row)]
+            link.channel.client.srem(table, *entries)
+        link.close()
+
     def start(self) -> None:
         if not self._is_running:
             self._server.start()
@@ -77,7 +105,9 @@ def _broker_server() -> Iterator[Redis]:
 
 @pytest.fixture
 def broker(_broker_server: Redis) -> Iterator[Broker]:
+    """Empty, with the queues, which the web tier leaves to others to declare."""
     broker = Broker(_broker_server)
+    broker.declare()
     broker.taken()
     yield broker
     broker.start()
@@ -124,3 +154,48 @@ def room(browser: Callable[[str], Browser]) -> tuple[Browser, str]:
     owner = browser("alice")
     room_id = owner.send("POST", "/api/rooms", {"name": "Lighthouse"}).json()["id"]
     return owner, f"/api/rooms/{room_id}"
+
+
+class Started:
+    """A process that has said READY."""
+
+    def __init__(self, module: str, folder: Path, **settings: str) -> None:
+        self.settings = settings
+        address = str(folder / f"notify.{module}")
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notifications:
+            notifications.bind(address)
+            notifications.settimeout(WAIT_SECONDS)
+            ours = {"DATABASE_URL": f"sqlite:///{folder}/db.sqlite3", "NOTIFY_SOCKET": address}
+            self.process = subprocess.Popen(
+                [sys.executable, "-c", START, module],
+                env={**os.environ, **SETTINGS, **ours, **settings},
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            self.said = notifications.recv(1024).decode()
+
+    def kill(self) -> None:
+        """SIGKILL to it and its children, as when the machine fails."""
+        own = psutil.Process(self.process.pid)
+        for process in (own, *own.children(recursive=True)):
+            process.kill()
+        self.process.communicate()
+
+    def stop(self) -> tuple[int, str]:
+        self.process.send_signal(signal.SIGTERM)
+        _, log = self.process.communicate(timeout=WAIT_SECONDS)
+        return self.process.returncode, log
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[type[Started]]:
+    started: list[Started] = []
+
+    def start_one(module: str, **settings: str) -> Started:
+        started.append(Started(module, tmp_path, **settings))
+        return started[-1]
+
+    yield start_one
+    for one in started:
+        if one.process.poll() is None:
+            one.kill()

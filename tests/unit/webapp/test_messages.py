@@ -8,7 +8,11 @@ import pytest
 from django.utils import timezone
 
 from bus.ticket import LIFETIME, KeySet
+from bus.topology import MONGO_WRITER
+from tests.support.wait import wait_until
 from webapp.chat.models import IdempotencyKey
+
+NOTICE_SECONDS = 10.0
 
 
 def post(browser, path, body, **headers):
@@ -126,6 +130,23 @@ def test_without_a_broker_a_message_is_answered_503(room, broker):
     assert [event.data.body for event in broker.taken()] == ["hi"]
 
 
+def test_without_one_of_the_queues_a_message_is_answered_503(room, broker):
+    owner, path = room
+    broker.unbind(MONGO_WRITER)
+    response = wait_until(lambda: refused(post(owner, path, "hi")), NOTICE_SECONDS)
+    assert response.json()["error"]["code"] == "unavailable"
+    assert response.headers["Retry-After"] == "1"
+    broker.taken()
+    assert post(owner, path, "still").status_code == 503
+    assert broker.taken() == []
+    broker.declare()
+    assert post(owner, path, "hi").status_code == 202
+
+
+def refused(response):
+    return response if response.status_code == 503 else None
+
+
 def test_the_same_key_is_the_same_message(room, broker):
     owner, path = room
     broker.taken()
@@ -179,6 +200,18 @@ def test_keys_are_forgotten_after_a_day(room):
     post(owner, path, "hi", idempotency_key="old")
     IdempotencyKey.objects.update(created_at=timezone.now() - timedelta(days=1, seconds=1))
     post(owner, path, "hi", idempotency_key="new")
+    assert IdempotencyKey.objects.count() == 1
+
+
+def test_a_key_stands_for_its_message_for_a_day_and_no_longer(room):
+    owner, path = room
+    first = post(owner, path, "hi", idempotency_key="k1").json()
+    IdempotencyKey.objects.update(created_at=timezone.now() - timedelta(hours=23, minutes=59))
+    assert post(owner, path, "hi", idempotency_key="k1").json() == first
+    IdempotencyKey.objects.update(created_at=timezone.now() - timedelta(days=1, seconds=1))
+    other = post(owner, path, "something else", idempotency_key="k1")
+    assert other.status_code == 202
+    assert other.json()["id"] != first["id"]
     assert IdempotencyKey.objects.count() == 1
 
 

@@ -3,66 +3,19 @@
 from __future__ import annotations
 
 import os
-import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
-from pathlib import Path
 
+import psutil
 import pytest
 import requests
 
 from bus.errors import SettingError
 from bus.settings import Environment
 from tests.support.ports import free_port
-from tests.unit.webapp.conftest import SETTINGS
+from tests.unit.webapp.conftest import SETTINGS, START, WAIT_SECONDS
 from webapp.project.server import ServerSettings
-
-START = (
-    "import os, sys, importlib; from bus.settings import Environment;"
-    "importlib.import_module(sys.argv[1]).main(Environment(os.environ))"
-)
-WAIT_SECONDS = 30
-
-
-class Started:
-    """A process that has said READY."""
-
-    def __init__(self, module: str, folder: Path, **settings: str) -> None:
-        address = str(folder / "notify")
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notifications:
-            notifications.bind(address)
-            notifications.settimeout(WAIT_SECONDS)
-            database = f"sqlite:///{folder}/db.sqlite3"
-            environment = {**os.environ, **SETTINGS, **settings, "NOTIFY_SOCKET": address}
-            self.process = subprocess.Popen(
-                [sys.executable, "-c", START, module],
-                env=environment | {"DATABASE_URL": database},
-                stderr=subprocess.PIPE,
-                text=True,
-            )
-            self.said = notifications.recv(1024).decode()
-
-    def stop(self) -> tuple[int, str]:
-        self.process.send_signal(signal.SIGTERM)
-        _, log = self.process.communicate(timeout=WAIT_SECONDS)
-        return self.process.returncode, log
-
-
-@pytest.fixture
-def start(tmp_path: Path) -> Iterator[type[Started]]:
-    started: list[Started] = []
-
-    def start_one(module: str, **settings: str) -> Started:
-        started.append(Started(module, tmp_path, **settings))
-        return started[-1]
-
-    yield start_one
-    for one in started:
-        if one.process.poll() is None:
-            one.process.kill()
-            one.process.communicate()
 
 
 def test_the_web_serves_once_it_says_ready_and_ends_on_sigterm(start):
@@ -74,6 +27,43 @@ def test_the_web_serves_once_it_says_ready_and_ends_on_sigterm(start):
     long_line = requests.get(f"http://127.0.0.1:{port}/?{'x' * 5_000}", timeout=WAIT_SECONDS)
     assert long_line.status_code in (400, 414)
     assert web.stop()[0] == 0
+
+
+def test_the_workers_counts_are_gone_with_the_web(start, tmp_path):
+    """They share files; each worker that ends, ends this module's main as well."""
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    port, ops_port = free_port(), free_port()
+    web = start(
+        "webapp.project.server",
+        **{"WEB_PORT": str(port), "OPS_PORT": str(ops_port), "WEB_WORKERS": "2"},
+        **{"TMPDIR": str(folder), "ALLOWED_HOSTS": "127.0.0.1"},
+    )
+    for worker in psutil.Process(web.process.pid).children():
+        worker.terminate()
+    for _ in range(3):
+        requests.get(f"http://127.0.0.1:{port}/health/live", timeout=WAIT_SECONDS)
+    metrics = requests.get(f"http://127.0.0.1:{ops_port}/metrics", timeout=WAIT_SECONDS).text
+    assert 'chatbus_http_requests_total{method="GET",status="2xx"} 3.0' in metrics
+    assert list(folder.glob("chatbus-metrics-*"))
+    assert web.stop()[0] == 0
+    assert not list(folder.glob("chatbus-metrics-*"))
+
+
+def test_a_taken_ops_port_ends_the_web_with_its_name(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        process = subprocess.run(
+            [sys.executable, "-c", START, "webapp.project.server"],
+            env={**os.environ, **SETTINGS, "OPS_PORT": port, "TMPDIR": str(tmp_path)},
+            capture_output=True,
+            text=True,
+            timeout=WAIT_SECONDS,
+            check=False,
+        )
+    assert process.returncode == 1
+    assert f"SettingError: OPS_PORT: cannot listen on 127.0.0.1:{port}: " in process.stderr
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_relay_waits_out_a_database_without_tables(start):

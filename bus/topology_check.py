@@ -1,0 +1,172 @@
+"""Looking again and again whether the queues and bindings that a publisher relies on are there.
+
+A confirm does not say so: an exchange that lost one of two queues confirms what the other one
+took. So whoever publishes asks a guard first.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterable, Iterator
+
+from bus.broker import Link
+from bus.errors import BrokerUnavailable
+from bus.forks import after_fork
+from bus.management import Management
+from bus.topology import Binding, Queue
+
+logger = logging.getLogger(__name__)
+
+INTERVAL = 5.0
+# How long somebody who asks waits for a look, and how far apart two looks are at least.
+PATIENCE = 5.0
+PAUSE = 0.1
+NOT_CHECKED = "not checked yet"
+UNREACHABLE = "not checked: the broker is unreachable"
+
+
+class TopologyGuard:
+    """Checks every ``interval`` seconds that ``queues`` exist with their bindings.
+
+    On RabbitMQ a missing queue or exchange is found. A missing binding is found where
+    ``api_url`` gives the management API (port 15672 of the broker, usually); without it, or
+    while it does not answer, the bindings are made again instead, which changes nothing where
+    they are there. On Redis the bindings are read from kombu's tables.
+
+    Its thread starts when it is first asked. Safe to share between threads, and after a fork.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        queues: Iterable[Queue],
+        *,
+        api_url: str | None = None,
+        interval: float = INTERVAL,
+    ) -> None:
+        self._url = url
+        self._queues = tuple(queues)
+        self._api_url = api_url
+        self._interval = interval
+        self._begin()
+        after_fork(self._begin)
+
+    def _begin(self) -> None:
+        """Without a thread: it starts with the first question, in whichever process that is."""
+        self._changed = threading.Condition()
+        self._thread: threading.Thread | None = None
+        self._problem: str | None = NOT_CHECKED
+        self._looks = 0
+        self._asked = False
+        self._closed = False
+
+    def problem(self, timeout: float = PATIENCE) -> str | None:
+        """What is wrong, in words for anybody; None when the last look found nothing.
+
+        Of the first look, and after one that found a problem, the outcome of the next is
+        awaited, up to ``timeout`` seconds: so a repair is noticed at once.
+        """
+        with self._changed:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="guard", daemon=True)
+                self._thread.start()
+            if self._problem is not None:
+                looks, self._asked = self._looks, True
+                self._changed.notify_all()
+                self._changed.wait_for(lambda: self._looks > looks, timeout)
+            return self._problem
+
+    def close(self) -> None:
+        """Ends the thread and its connection."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+        if self._thread:
+            self._thread.join(PATIENCE)
+
+    def _run(self) -> None:
+        inspector = Inspector(self._url, self._queues, self._api_url)
+        while not self._closed:
+            self._note(inspector.problem())
+            with self._changed:
+                self._changed.wait_for(lambda: self._closed, PAUSE)
+                self._changed.wait_for(lambda: self._closed or self._asked, self._interval)
+        inspector.close()
+
+    def _note(self, problem: str | None) -> None:
+        with self._changed:
+            before, self._problem = self._problem, problem
+            self._looks += 1
+            self._asked = False
+            self._changed.notify_all()
+        if problem and problem != before:
+            logger.error("nothing is published: %s", problem)
+        elif before and not problem:
+            logger.info("exchanges, queues and bindings are there")
+
+
+class Inspector:
+    """Looks at the topology over a connection of its own. Use it from one thread."""
+
+    def __init__(self, url: str, queues: tuple[Queue, ...], api_url: str | None) -> None:
+        self._url = url
+        self._queues = queues
+        self._api = Management.from_url(url, api_url) if api_url else None
+        self._link: Link | None = None
+
+    def problem(self) -> str | None:
+        """The first thing that is missing, or None."""
+        try:
+            link = self._link = self._link or Link(self._url)
+            return next(self._missing(link), None)
+        except Exception as error:  # noqa: BLE001 - a guard that died would go on saying OK
+            logger.warning("the topology could not be checked: %s", error)
+            self.close()
+            return UNREACHABLE
+
+    def close(self) -> None:
+        link, self._link = self._link, None
+        if link:
+            link.close()
+
+    def _missing(self, link: Link) -> Iterator[str]:
+        if not link.is_amqp:
+            yield from self._unbound_in_redis(link)
+            return
+        for queue in self._queues:
+            if link.depth(queue) is None:
+                yield f"queue {queue.name} is missing"
+        bindings = self._bindings()
+        for queue in self._queues:
+            if bindings is not None:
+                yield from _unbound(queue, bindings)
+            elif not link.bind(queue):
+                yield f"queue {queue.name} or its exchange is missing"
+
+    def _unbound_in_redis(self, link: Link) -> Iterator[str]:
+        for queue in self._queues:
+            for binding in queue.bindings:
+                if (binding.routing_key, queue.name) not in link.bound(binding.exchange):
+                    yield _not_bound(queue, binding)
+
+    def _bindings(self) -> set[tuple[str, str, str]] | None:
+        """Exchange, routing key and queue of each binding; None where nobody tells."""
+        if self._api is None:
+            return None
+        try:
+            found = self._api.bindings()
+        except BrokerUnavailable as error:
+            logger.warning("bindings are made again instead of checked: %s", error)
+            return None
+        return {(each.source, each.routing_key, each.destination) for each in found}
+
+
+def _unbound(queue: Queue, bindings: set[tuple[str, str, str]]) -> Iterator[str]:
+    for binding in queue.bindings:
+        if (binding.exchange.name, binding.routing_key, queue.name) not in bindings:
+            yield _not_bound(queue, binding)
+
+
+def _not_bound(queue: Queue, binding: Binding) -> str:
+    return f"queue {queue.name} is not bound to {binding.exchange.name} with {binding.routing_key}"

@@ -1,0 +1,360 @@
+"""Publishing to a RabbitMQ that fails in every way that a test can bring about: never a false OK,
+and never longer than the deadline."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import random
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from bus.broker import Link, declare
+from bus.errors import (
+    BrokerBlocked,
+    BrokerUnavailable,
+    InvalidMessage,
+    PublishRefused,
+    PublishTimeout,
+    PublishUnconfirmed,
+)
+from bus.message import Message
+from bus.metrics import CONFIRMED, PUBLISHED, RECONNECTS, REFUSED, UNPUBLISHED
+from bus.publisher import Publisher
+from bus.source import open_source
+from bus.topology import EVENTS, Binding, Queue
+from bus.topology_check import TopologyGuard
+from tests.conftest import run_server
+from tests.support.ports import HOST, free_port
+from tests.support.proxy import Proxy
+from tests.support.rabbitmq import RabbitMQ
+from tests.support.wait import wait_until
+
+QUEUE = Queue("test.faults", (Binding(EVENTS, "room.#"),), {"x-queue-type": "quorum"})
+# What a machine under load may add to a deadline.
+SLACK = 1.0
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="module")
+def broken() -> Iterator[RabbitMQ]:
+    """A server that the tests of this module may stop, kill and starve."""
+    yield from run_server(RabbitMQ())
+
+
+@pytest.fixture
+def url(broken: RabbitMQ) -> str:
+    """The broker with an empty queue."""
+    link = Link(broken.url)
+    link.declare([QUEUE])
+    link.channel.queue_purge(QUEUE.name)
+    link.close()
+    return broken.url
+
+
+@pytest.fixture
+def proxy(broken: RabbitMQ) -> Iterator[Proxy]:
+    with Proxy(broken.port) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def publish() -> Iterator[Callable[..., Publisher]]:
+    made: list[Publisher] = []
+
+    def make(url: str, **options: object) -> Publisher:
+        made.append(Publisher(url, **options))  # type: ignore[arg-type]
+        return made[-1]
+
+    yield make
+    for publisher in made:
+        publisher.close()
+
+
+@pytest.fixture
+def publisher(publish: Callable[..., Publisher], url: str) -> Publisher:
+    """One that has a connection."""
+    publisher = publish(url)
+    publisher.publish(message("first"))
+    return publisher
+
+
+def message(name: str, routing_key: str = "room.1", **options: object) -> Message:
+    values = {"exchange": EVENTS.name, "type": "t", "body": name.encode()} | options
+    return Message(routing_key=routing_key, message_id=name, **values)  # type: ignore[arg-type]
+
+
+def on_port(url: str, port: int) -> str:
+    return f"amqp://guest:guest@{HOST}:{port}/{url.rpartition('/')[2]}"
+
+
+def bodies(url: str, last: str) -> list[str]:
+    """All that is on the queue up to the body ``last``, which is published for this."""
+    publisher = Publisher(url)
+    publisher.publish(message(last), timeout=20)
+    publisher.close()
+    found: list[str] = []
+    source = open_source(url, QUEUE, prefetch=1_000)
+    while not found or found[-1] != last:
+        deliveries = source.receive(1_000, 5.0)
+        assert deliveries, f"the queue ends before {last}: {found[-3:]}"
+        source.ack(deliveries)
+        found += [delivery.body.decode() for delivery in deliveries]
+    source.close()
+    return found[:-1]
+
+
+def timed(call: Callable[[], object], at_most: float) -> None:
+    started = time.monotonic()
+    call()
+    assert time.monotonic() - started < at_most + SLACK
+
+
+def works_again(publisher: Publisher) -> None:
+    def publishes() -> bool:
+        try:
+            publisher.publish(message("works"))
+        except (BrokerUnavailable, PublishTimeout):
+            return False
+        return True
+
+    wait_until(publishes, what="publishing works again")
+
+
+class Alarm:
+    """An alarm of the broker; one of memory or of disk."""
+
+    def __init__(self, rabbitmq: RabbitMQ, kind: str) -> None:
+        self._rabbitmq = rabbitmq
+        self._word = {"memory": "set_vm_memory_high_watermark", "disk": "set_disk_free_limit"}[kind]
+        self._on, self._off = {"memory": ("0", "0.4"), "disk": ("1000000GB", "50MB")}[kind]
+        self.reason = kind
+
+    def __enter__(self) -> None:
+        self._rabbitmq.ctl(self._word, self._on)
+        wait_until(self._reported, what="the alarm is on")
+
+    def __exit__(self, *exception: object) -> None:
+        self._rabbitmq.ctl(self._word, self._off)
+        wait_until(lambda: not self._reported(), what="the alarm is off")
+
+    def _reported(self) -> bool:
+        return self.reason in self._rabbitmq.ctl("eval", "rabbit_alarm:get_alarms().")
+
+
+@pytest.mark.parametrize("kind", ["memory", "disk"])
+def test_a_blocked_broker_is_noticed_at_once_and_then_nothing_is_sent(
+    broken: RabbitMQ, url: str, publish: Callable[..., Publisher], publisher: Publisher, kind: str
+) -> None:
+    """The broker tells of it in answer to a message only, which it may take later."""
+
+    def fails(sender: Publisher, error: type[BrokerUnavailable], name: str) -> None:
+        with pytest.raises(error, match=kind):
+            sender.publish(message(name))
+
+    with Alarm(broken, kind):
+        timed(lambda: fails(publisher, PublishUnconfirmed, "perhaps"), 0.5)
+        timed(lambda: fails(publisher, BrokerBlocked, "refused 1"), 0.5)
+        timed(lambda: fails(publisher, BrokerBlocked, "refused 2"), 0.5)
+        fresh = publish(url)
+        timed(lambda: fails(fresh, BrokerBlocked, "refused 3"), 0.5)
+    works_again(publisher)
+    works_again(fresh)
+    assert [body for body in bodies(url, "last") if body != "perhaps"] == [
+        "first",
+        "works",
+        "works",
+    ]
+
+
+def test_a_late_confirm_is_not_taken_for_another_message(
+    url: str, proxy: Proxy, publish: Callable[..., Publisher]
+) -> None:
+    publisher = publish(on_port(url, proxy.port))
+    publisher.publish(message("first"))
+    proxy.black_hole()
+    with pytest.raises(PublishTimeout):
+        publisher.publish(message("late"), timeout=0.5)
+    assert proxy.held_bytes
+    proxy.forward()
+    with pytest.raises(PublishRefused, match="nobody"):
+        publisher.publish(message("lost", "nobody"))
+
+
+def test_a_deleted_exchange_is_no_ok(url: str, publisher: Publisher) -> None:
+    link = Link(url)
+    link.channel.exchange_delete(EVENTS.name)
+    link.close()
+    with pytest.raises(PublishUnconfirmed, match="NOT_FOUND"):
+        publisher.publish(message("to nowhere"))
+    declare(url, [QUEUE])
+    works_again(publisher)
+
+
+@pytest.mark.parametrize("fault", ["close_all_connections", "stop_app", "kill"])
+def test_all_that_was_confirmed_is_there_whatever_the_broker_does(
+    broken: RabbitMQ, url: str, publisher: Publisher, fault: str
+) -> None:
+    confirmed: list[str] = []
+    connections = RECONNECTS.labels("publisher")._value
+    before = connections.get()
+    done = threading.Event()
+
+    def load() -> None:
+        while not done.is_set():
+            name = f"number {next(_numbers)}"
+            try:
+                publisher.publish(message(name))
+                confirmed.append(name)
+            except (BrokerUnavailable, PublishTimeout):
+                pass  # not answered OK, so it may be there or not
+
+    threads = [threading.Thread(target=load) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    try:
+        wait_until(lambda: len(confirmed) > 50)
+        break_broker(broken, fault)
+        wait_until(lambda: connections.get() > before, 60.0, "the connection was lost")
+        so_far = len(confirmed)
+        wait_until(lambda: len(confirmed) > so_far + 50, 60.0)
+    finally:
+        done.set()
+        for thread in threads:
+            thread.join()
+    assert set(confirmed) <= set(bodies(url, "last"))
+
+
+def break_broker(rabbitmq: RabbitMQ, fault: str) -> None:
+    match fault:
+        case "close_all_connections":
+            rabbitmq.ctl("close_all_connections", "test")
+        case "stop_app":
+            rabbitmq.ctl("stop_app")
+            rabbitmq.ctl("start_app")
+        case "kill":
+            os.kill(rabbitmq.erlang_pid(), signal.SIGKILL)
+            rabbitmq.kill()
+            rabbitmq.start()
+
+
+def test_silent_and_dead_hosts_do_not_keep_from_the_good_one(
+    url: str, broken: RabbitMQ, publish: Callable[..., Publisher], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither the publisher's connection nor that of its guard."""
+    with socket.create_server((HOST, 0)) as silent:
+        ports = (free_port(), silent.getsockname()[1], silent.getsockname()[1], broken.port)
+        hosts = ";".join(on_port(url, port) for port in ports)
+        monkeypatch.setattr(random, "shuffle", lambda hosts: None)  # the worst order
+        guard = TopologyGuard(hosts, [QUEUE])
+        timed(lambda: publish(hosts, guard=guard).publish(message("by detour")), 5.0)
+        guard.close()
+        assert silent.accept()[0], "the silent host was tried"
+    assert bodies(url, "last") == ["by detour"]
+
+
+def test_a_broker_that_takes_connections_and_says_nothing_costs_the_deadline(
+    publish: Callable[..., Publisher],
+) -> None:
+    with socket.create_server((HOST, 0)) as silent:
+        publisher = publish(f"amqp://guest:guest@{HOST}:{silent.getsockname()[1]}/%2F")
+
+        def give_up() -> None:
+            with pytest.raises(PublishTimeout):
+                publisher.publish(message("x"), timeout=1.0)
+
+        timed(give_up, 1.0)
+        assert silent.accept()[0]
+
+
+def test_a_connection_that_goes_silent_costs_the_deadline_once(
+    url: str, proxy: Proxy, publish: Callable[..., Publisher]
+) -> None:
+    publisher = publish(on_port(url, proxy.port))
+    publisher.publish(message("first"))
+    reconnects = RECONNECTS.labels("publisher")._value.get()
+    proxy.black_hole()
+
+    def give_up() -> None:
+        with pytest.raises(PublishTimeout):
+            publisher.publish(message("held"), timeout=1.0)
+
+    timed(give_up, 1.0)
+    proxy.forward()
+    works_again(publisher)
+    assert proxy.connections == 2
+    assert RECONNECTS.labels("publisher")._value.get() == reconnects + 1
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"headers": {"key": object()}},
+        {"headers": {"k" * 300: 1}},
+        {"priority": 300},
+        {"timestamp": -1},
+        {"reply_to": "x" * 256},
+    ],
+)
+def test_a_message_that_cannot_be_encoded_fails_alone(
+    url: str, publisher: Publisher, bad: dict[str, object]
+) -> None:
+    good = publisher.submit(message("before"))
+    refused = publisher.submit(message("left out"), message("bad", **bad))
+    after = publisher.submit(message("after"))
+    good.result(10)
+    after.result(10)
+    with pytest.raises(InvalidMessage):
+        refused.result(10)
+    assert bodies(url, "last") == ["first", "before", "after"]
+
+
+def test_a_fork_is_not_held_up_by_a_lock_of_its_parent(url: str, publisher: Publisher) -> None:
+    held, release = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with publisher._lock:
+            held.set()
+            release.wait()
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    held.wait()
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            publisher.publish(message("child"))
+            status = 0
+        finally:
+            os._exit(status)
+    try:
+        wait_until(lambda: os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT))
+    except AssertionError:
+        os.kill(child, signal.SIGKILL)
+        raise
+    finally:
+        release.set()
+        holder.join()
+        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    assert status == 0
+    publisher.publish(message("parent"))
+    assert bodies(url, "last") == ["first", "child", "parent"]
+
+
+def test_every_message_is_counted_once(publisher: Publisher, broken: RabbitMQ) -> None:
+    counters = (PUBLISHED, CONFIRMED, REFUSED, UNPUBLISHED)
+    before = [counter._value.get() for counter in counters]
+    publisher.publish(message("one"), message("two"))
+    with pytest.raises(PublishRefused):
+        publisher.publish(message("lost", "nobody"))
+    with pytest.raises(InvalidMessage):
+        publisher.publish(message("bad", priority=300))
+    publisher.publish()
+    after = [counter._value.get() for counter in counters]
+    assert [new - old for new, old in zip(after, before, strict=True)] == [4, 2, 1, 1]
