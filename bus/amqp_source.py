@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
@@ -12,6 +13,8 @@ import pika
 from pika.exceptions import AMQPError
 
 from bus.amqp import CLOSE_SECONDS, AmqpChannel, broker_errors
+from bus.broker import IO_TIMEOUT
+from bus.errors import SubscriptionCancelled
 from bus.message import NO_HEADERS, Delivery
 from bus.topology import Queue
 
@@ -26,7 +29,12 @@ class AmqpSource(AmqpChannel):
     def __init__(
         self, url: str, queue: Queue, prefetch: int, arguments: dict[str, Any] | None = None
     ) -> None:
+        self._queue = queue.name
+        self._cancelled = False
         self._arrived: deque[Delivery] = deque()
+        # Every delivery before this tag is settled, and these after it.
+        self._oldest = 1
+        self._settled: set[int] = set()
         super().__init__(url, heartbeat=HEARTBEAT)
         self.channel.add_on_cancel_callback(self._on_cancel)
         self.channel.basic_qos(prefetch_count=prefetch)
@@ -36,20 +44,40 @@ class AmqpSource(AmqpChannel):
 
     def receive(self, limit: int, wait: float) -> list[Delivery]:
         with broker_errors():
-            # Without time the loop still takes in what lies in the socket's buffer.
-            self._run(0 if self._arrived else wait)
+            if not self._arrived:
+                self._run(wait)
+            self._take_in(limit)
         self._raise_if_lost()
         return [self._arrived.popleft() for _ in range(min(limit, len(self._arrived)))]
 
     def ack(self, deliveries: Sequence[Delivery]) -> None:
-        """Settles ``deliveries``, which must be the oldest unsettled ones, in one frame."""
-        if deliveries:
-            with broker_errors():
-                self.channel.basic_ack(deliveries[-1].tag, multiple=True)
+        """Settles ``deliveries``: the oldest unsettled ones in one frame, each other in its own."""
+        tags = sorted(delivery.tag for delivery in deliveries)
+        self._settled.update(tags)
+        while self._oldest in self._settled:
+            self._settled.remove(self._oldest)
+            self._oldest += 1
+        oldest = bisect_left(tags, self._oldest)
+        with broker_errors():
+            if oldest:
+                # Not a tag that was settled before: the broker knows it no more.
+                self.channel.basic_ack(tags[oldest - 1], multiple=True)
+            for tag in tags[oldest:]:
+                self.channel.basic_ack(tag)
 
     def cancel(self) -> None:
+        answers: list[object] = []
+
+        def answered(frame: object) -> None:
+            answers.append(frame)
+            self._wake()
+
         with broker_errors():
-            self.channel.basic_cancel(self._subscription)
+            self.channel.basic_cancel(self._subscription, callback=answered)
+            # pika would send back what is on its way; it comes like any other delivery.
+            self.channel._cancelled.discard(self._subscription)
+            self._run_until(lambda: bool(answers) or self._lost is not None, IO_TIMEOUT)
+        self._raise_if_lost()
 
     def idle(self, seconds: float) -> None:
         deadline = time.monotonic() + seconds
@@ -81,6 +109,13 @@ class AmqpSource(AmqpChannel):
             self.channel.basic_qos(prefetch_count=1, callback=answered)
             self._run_until(lambda: bool(answers) or self._lost is not None, CLOSE_SECONDS)
 
+    def _take_in(self, limit: int) -> None:
+        """Reads what lies in the socket's buffer: one turn of the loop reads a part of it."""
+        before = -1
+        while before < len(self._arrived) < limit:
+            before = len(self._arrived)
+            self._run(0)
+
     def _on_delivery(
         self,
         channel: object,
@@ -105,6 +140,12 @@ class AmqpSource(AmqpChannel):
         )
         self._wake()
 
+    def _raise_if_lost(self) -> None:
+        if self._cancelled:
+            raise SubscriptionCancelled(f"RabbitMQ ended the subscription to {self._queue}")
+        super()._raise_if_lost()
+
     def _on_cancel(self, frame: object) -> None:
         """The broker ended the subscription: the queue was deleted, or its node went away."""
-        self._on_lost(None, "the broker cancelled the consumer")
+        self._cancelled = True
+        self._on_lost(None, "the subscription was cancelled")

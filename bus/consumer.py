@@ -3,8 +3,9 @@
 * A delivery is acknowledged only after the sink accepted it.
 * A sink that is down pauses the consumer with the batch in hand; the queue holds the rest, and
   nothing counts towards a delivery limit.
-* What cannot be decoded, or what the sink refuses for good, goes to the dead-letter queue with
-  the reason, alone: a batch that fails is tried again one by one.
+* What cannot be decoded, what the sink refuses for good, and what fails again and again while
+  the sink takes others goes to the dead-letter queue with the reason, alone (``bus.hand``).
+* A queue that was deleted is declared again, and what it lost is read from the archive.
 """
 
 from __future__ import annotations
@@ -13,16 +14,21 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from contextlib import closing
+from datetime import datetime
 from typing import Protocol
 
-from bus import events, topology
+from bus import burial, events
 from bus.backoff import Backoff
-from bus.errors import BrokerUnavailable, BusError, InvalidEvent, RetryableError
+from bus.burial import Burial
+from bus.errors import BrokerUnavailable, InvalidEvent, RetryableError, SubscriptionCancelled
 from bus.events import Event
-from bus.message import Delivery, Message
-from bus.publisher import Publisher
-from bus.source import Source, open_source
+from bus.gap import Gap
+from bus.hand import Hand, Item
+from bus.message import Delivery
+from bus.pause import PauseWatch
+from bus.source import Feed, Source, open_source
+from bus.tally import Tally
 from bus.topology import Queue
 
 logger = logging.getLogger(__name__)
@@ -44,7 +50,7 @@ class Consumer:
     """Moves the events of one queue into one sink until ``stop`` is set.
 
     ``batch`` bounds how many events the sink gets at once; a batch is whatever has arrived, so an
-    idle queue adds no delay and a full one gives full batches.
+    idle queue adds no delay and a full one gives full batches. Twice as many are in hand at most.
     """
 
     def __init__(
@@ -65,114 +71,152 @@ class Consumer:
         self._batch = batch
         self._instance = instance
         self._on_connected = on_connected
-        self._publisher = Publisher(url, [queue])
+        self._in_order = "x-single-active-consumer" in queue.arguments
+        self._burial = Burial(url, queue, stop)
+        self._watch = PauseWatch(url, queue)
+        self._tally = Tally(queue)
+        self._gap = Gap(url, queue)
+        self._hand = Hand(batch, in_order=self._in_order)
+
+    def status(self) -> str:
+        """“ok”, “paused”, “connecting”, or “sink: ” and what is wrong with it. For any thread."""
+        return self._tally.status
 
     def run(self) -> None:
-        """Consumes, and connects again whenever the broker was lost. Returns when stopped."""
+        """Consumes, and connects again whenever the broker was lost. Returns when stopped.
+
+        What is in hand then goes back to the queue, in order.
+        """
         backoff = Backoff()
-        while not self._stop.is_set():
-            try:
-                self._consume(backoff)
-            except BrokerUnavailable as error:
-                delay = backoff.next()
-                logger.warning("%s; next attempt in %.1f s", error, delay)
-                self._stop.wait(delay)
-        self._publisher.close()
+        with closing(self._watch), closing(self._burial):
+            while not self._stop.is_set():
+                try:
+                    self._watch.rest(self._stop, self._on_paused)
+                    self._consume(backoff)
+                except SubscriptionCancelled as error:
+                    logger.warning("%s", error)
+                    self._gap.open(self._let_go())
+                    self._tally.broker_lost()
+                except BrokerUnavailable as error:
+                    self._let_go()
+                    self._tally.broker_lost()
+                    delay = backoff.next()
+                    logger.warning("%s; next attempt in %.1f s", error, delay)
+                    self._stop.wait(delay)
+            self._gap.report_open()
+
+    def _on_paused(self) -> None:
+        """Doing nothing is now what this process is for."""
+        self._tally.paused()
+        self._on_connected()
 
     def _consume(self, backoff: Backoff) -> None:
+        """Returns when stopped or paused."""
+        if self._stop.is_set():
+            return
+        self._look_for_gap()
         source = open_source(
             self._url, self._queue, prefetch=2 * self._batch, instance=self._instance
         )
-        logger.info("consuming %s", self._queue.name)
-        self._on_connected()
-        backoff.reset()
-        try:
-            while not self._stop.is_set():
-                self._step(source)
-        finally:
-            source.close()
+        with closing(source):
+            logger.info("consuming %s", self._queue.name)
+            self._tally.connected()
+            self._on_connected()
+            backoff.reset()
+            self._fill_gap(source)
+            while self._goes_on():
+                if self._step(source):
+                    self._tally.is_active = True
+                else:
+                    self._tally.idle()
+            self._let_go()
 
-    def _step(self, source: Source) -> None:
-        """Receives a batch and settles it, unless it must go back to the queue."""
-        deliveries = source.receive(self._batch, POLL_SECONDS)
-        if self._settle(source, deliveries):
-            source.ack(deliveries)
+    def _goes_on(self) -> bool:
+        return not self._stop.is_set() and not self._watch.is_paused()
 
-    def _settle(self, source: Source, deliveries: list[Delivery]) -> bool:
-        """Puts each delivery into the sink or among the dead letters; False if stopped before."""
-        batch: list[tuple[Delivery, Event]] = []
+    def _let_go(self) -> datetime | None:
+        """Forgets what is in hand; up to when everything has been processed, if that is known."""
+        self._tally.holds(self._hand.oldest())
+        self._tally.disconnected()
+        self._hand = Hand(self._batch, in_order=self._in_order)
+        return self._tally.processed
+
+    def _look_for_gap(self) -> None:
+        """A standby knows less of what the queue lost than the consumer that was active."""
+        self._gap.find(self._tally.processed)
+        was_standby = self._in_order and not self._tally.is_active
+        if was_standby and self._gap.is_anothers(self._stop):
+            logger.info("%s: the consumer that was active reads what it lost", self._queue.name)
+            self._gap.close()
+
+    def _fill_gap(self, source: Source) -> None:
+        """Reads what the queue lost, while ``source`` holds the place in front of any other."""
+        if not self._gap.is_open:
+            return
+        archive = self._gap.open_archive(2 * self._batch)
+        if archive:
+            with closing(archive):
+                while not archive.is_at_end or not self._hand.is_empty:
+                    if not self._goes_on():
+                        return
+                    self._step(archive)
+                    source.idle(0)
+            logger.warning("%s lost events: %d read again", self._queue.name, archive.taken)
+        self._gap.close()
+
+    def _step(self, source: Feed) -> bool:
+        """Takes in what has arrived and puts one piece into the sink; False if there is nothing."""
+        pause = self._hand.wait(time.monotonic())
+        wait = POLL_SECONDS if pause is None else min(pause, POLL_SECONDS)
+        deliveries = source.receive(self._batch, wait)
+        self._hand.add(self._decoded(source, deliveries))
+        self._tally.holds(self._hand.oldest())
+        if piece := self._hand.next(time.monotonic()):
+            self._put(source, piece)
+        return bool(deliveries) or not self._hand.is_empty
+
+    def _decoded(self, source: Feed, deliveries: list[Delivery]) -> list[Item]:
+        """The events that ``deliveries`` are; what is none is buried."""
+        items = []
         for delivery in deliveries:
             try:
-                batch.append((delivery, events.decode(delivery.body)))
+                items.append(Item(delivery, events.decode(delivery.body)))
             except InvalidEvent as error:
-                self._bury(source, delivery, "invalid_event", error)
-        return not batch or self._store(source, batch)
+                self._burial.bury(delivery, burial.INVALID, error, 0, source.idle)
+                source.ack([delivery])
+        return items
 
-    def _store(self, source: Source, batch: list[tuple[Delivery, Event]]) -> bool:
-        backoff = Backoff()
-        while True:
-            try:
-                self._sink.store([event for _, event in batch])
-                return True
-            except RetryableError as error:
-                delay = backoff.next()
-                logger.warning("%s; the queue waits, next attempt in %.1f s", error, delay)
-                if self._stopped_within(delay, source):
-                    return False
-            except Exception as error:  # noqa: BLE001 - a sink may fail in any way
-                return self._isolate(source, batch, error)
+    def _put(self, source: Feed, piece: list[Item]) -> None:
+        """Puts ``piece`` into the sink, and settles what came of it."""
+        began = time.monotonic()
+        try:
+            self._sink.store([item.event for item in piece])
+        except RetryableError as error:
+            self._failed(source, piece, error)
+        except Exception as error:  # noqa: BLE001 - a sink may fail in any way
+            if self._hand.refused(piece):
+                self._bury(source, piece[0], burial.REFUSED, error, piece[0].attempts + 1)
+        else:
+            source.ack([item.delivery for item in piece])
+            self._hand.accepted(piece)
+            self._tally.accepted(piece, time.monotonic() - began)
+            self._trace("accepted by the sink", piece)
 
-    def _isolate(
-        self, source: Source, batch: list[tuple[Delivery, Event]], error: Exception
-    ) -> bool:
-        """The sink refused ``batch`` for good: find out which of its events it cannot take."""
-        if len(batch) > 1:
-            return all(self._store(source, [item]) for item in batch)
-        self._bury(source, batch[0][0], "refused_by_sink", error)
-        return True
+    def _failed(self, source: Feed, piece: list[Item], error: RetryableError) -> None:
+        self._tally.failed(piece)
+        self._trace("the sink failed", piece)
+        if self._hand.failed(piece, time.monotonic()):
+            self._bury(source, piece[0], burial.EXHAUSTED, error, piece[0].attempts)
+        elif self._hand.is_down():
+            self._tally.sink_is_down(error)
+            logger.warning("the queue waits, %d in hand: %s", len(piece), error)
 
-    def _bury(self, source: Source, delivery: Delivery, reason: str, error: Exception) -> None:
-        """Publishes a delivery to the dead-letter queue, and waits until the broker has it."""
-        logger.error(
-            "dead letter from %s: %s: %s",
-            self._queue.name,
-            reason,
-            error,
-            extra={"event_id": delivery.message_id},
-        )
-        letter = dead_letter(self._queue, delivery, reason, error)
-        backoff = Backoff()
-        while True:
-            try:
-                return self._publisher.publish(letter)
-            except BusError as unpublished:
-                logger.warning("%s", unpublished)
-                if self._stopped_within(backoff.next(), source):
-                    raise BrokerUnavailable("stopped before the dead letter was kept") from error
+    def _bury(self, source: Feed, item: Item, reason: str, error: Exception, attempts: int) -> None:
+        self._burial.bury(item.delivery, reason, error, attempts, source.idle)
+        source.ack([item.delivery])
+        self._hand.drop(item)
 
-    def _stopped_within(self, seconds: float, source: Source) -> bool:
-        """Waits ``seconds``, or until stopped, and keeps the connection alive."""
-        deadline = time.monotonic() + seconds
-        while not self._stop.is_set() and (remaining := deadline - time.monotonic()) > 0:
-            source.idle(min(remaining, POLL_SECONDS))
-        return self._stop.is_set()
-
-
-def dead_letter(queue: Queue, delivery: Delivery, reason: str, error: Exception) -> Message:
-    """``delivery`` as it goes to ``<queue>.dead``: the body untouched, the reason in headers."""
-    headers = dict(delivery.headers) | {
-        "x-reason": reason,
-        "x-exception": f"{type(error).__name__}: {error}"[:1_000],
-        "x-consumer": queue.name,
-        "x-time": datetime.now(UTC).isoformat(timespec="milliseconds"),
-        "x-routing-key": delivery.routing_key,
-    }
-    return Message(
-        exchange=topology.DEAD.name,
-        routing_key=queue.name,
-        body=delivery.body,
-        message_id=delivery.message_id or str(events.new_id()),
-        type=delivery.type or "unknown",
-        content_type=delivery.content_type or "application/octet-stream",
-        headers=headers,
-    )
+    def _trace(self, what: str, piece: list[Item]) -> None:
+        if logger.isEnabledFor(logging.DEBUG):
+            for item in piece:
+                logger.debug("%s: %s", self._queue.name, what, extra=burial.ids(item.delivery))

@@ -18,12 +18,15 @@ from typing import Any
 import msgspec
 
 from bus.broker import Link
-from bus.errors import BrokerUnavailable
+from bus.errors import BrokerUnavailable, SubscriptionCancelled
 from bus.message import Delivery
 from bus.topology import Queue
 
 # How long a message of another than the usual priority may lie unseen.
 POLL_SECONDS = 0.02
+CHECK_SECONDS = 1.0
+# Redis counts whole milliseconds, and takes less than one for no bound at all.
+SHORTEST_WAIT = 0.01
 
 # What decoding raises for an entry that neither kombu nor we have written.
 _FOREIGN = (msgspec.DecodeError, ValueError, KeyError, TypeError, AttributeError)
@@ -38,12 +41,21 @@ end
 return moved
 """
 
+# Only what is still there: another consumer of this name may be giving it back as well.
+_RETURN = """
+if redis.call('LREM', KEYS[1], 1, ARGV[1]) == 1 then
+  redis.call('RPUSH', KEYS[2], ARGV[2])
+end
+"""
+
 
 class RedisSource:
     """A subscription to a queue in Redis. See ``bus.source.Source``."""
 
     def __init__(self, url: str, queue: Queue, prefetch: int, instance: str) -> None:
         self._link = Link(url)
+        self._queue = queue
+        self._next_check = 0.0
         self._redis: Any = self._link.channel.client
         steps = self._link.channel.priority_steps if "x-max-priority" in queue.arguments else [0]
         self._lists = [self._link.channel._q_for_pri(queue.name, step) for step in steps]
@@ -51,6 +63,7 @@ class RedisSource:
         self._prefetch = prefetch
         self._unsettled = 0
         self._move = self._redis.register_script(_MOVE)
+        self._return = self._redis.register_script(_RETURN)
         with self._errors():
             self._give_back()
 
@@ -64,6 +77,8 @@ class RedisSource:
             raw = self._take(limit)
             while not raw and (remaining := deadline - time.monotonic()) > 0:
                 raw = self._wait(remaining) + self._take(limit - 1)
+        if not raw:
+            self._check_bindings()
         self._unsettled += len(raw)
         return [_delivery(message) for message in raw]
 
@@ -89,6 +104,14 @@ class RedisSource:
         finally:
             self._link.close()
 
+    def _check_bindings(self) -> None:
+        """Nobody tells a consumer in Redis that its queue was deleted."""
+        if time.monotonic() < self._next_check:
+            return
+        self._next_check = time.monotonic() + CHECK_SECONDS
+        if self._link.lacks(self._queue):
+            raise SubscriptionCancelled(f"{self._queue.name} has lost a binding")
+
     def _take(self, limit: int) -> list[bytes]:
         """Up to ``limit`` messages, the most urgent first, without waiting."""
         taken: list[bytes] = []
@@ -100,16 +123,14 @@ class RedisSource:
         """The next message, as soon as it comes. Redis can wait for one list only."""
         if len(self._lists) > 1:
             seconds = min(seconds, POLL_SECONDS)
+        seconds = max(seconds, SHORTEST_WAIT)
         message = self._redis.blmove(self._lists[0], self._taken, seconds, "RIGHT", "LEFT")
         return [] if message is None else [message]
 
     def _give_back(self) -> None:
         """Returns what this consumer took and did not settle, newest first, to the queue's head."""
         while raw := self._redis.lindex(self._taken, 0):
-            with self._redis.pipeline(transaction=True) as pipeline:
-                pipeline.rpush(self._lists[0], _marked(raw))
-                pipeline.lpop(self._taken)
-                pipeline.execute()
+            self._return(keys=[self._taken, self._lists[0]], args=[raw, _marked(raw)])
 
     @contextmanager
     def _errors(self) -> Iterator[None]:

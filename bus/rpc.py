@@ -19,7 +19,9 @@ import time
 import uuid
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import closing
 
+from bus import probes
 from bus.backoff import Backoff
 from bus.errors import (
     BrokerUnavailable,
@@ -30,6 +32,8 @@ from bus.errors import (
     RetryableError,
 )
 from bus.message import Delivery
+from bus.metrics import PAUSED, SUBSCRIPTIONS
+from bus.pause import PauseWatch
 from bus.publisher import DEFAULT_TIMEOUT, Publisher
 from bus.rpc_messages import (
     SAFE_METHODS,
@@ -142,7 +146,8 @@ class Server:
     """The end that answers, one request at a time; run one per thread.
 
     ``handler`` makes the reply; what it raises is answered as a failure. ``instance`` tells
-    apart all servers of one broker where the broker is Redis.
+    apart all servers of one broker where the broker is Redis. While the queue is paused nothing
+    is taken, and requests wait there.
     """
 
     def __init__(
@@ -161,25 +166,65 @@ class Server:
         self._stop = stop
         self._instance = instance
         self._on_connected = on_connected
+        self._watch = PauseWatch(url, WEB_REQUESTS)
+        self._paused = PAUSED.labels(WEB_REQUESTS.name)
+        self._status = probes.CONNECTING
+
+    def status(self) -> str:
+        """“ok” while it takes requests, else “paused” or “connecting”. For any thread."""
+        return self._status
 
     def run(self) -> None:
         """Serves until stopped; connects again whenever the broker was lost."""
-        _subscribe(
-            self._url, WEB_REQUESTS, self._stop, self._serve, prefetch=1, instance=self._instance
-        )
+        with closing(self._watch):
+            _subscribe(
+                self._url,
+                WEB_REQUESTS,
+                self._stop,
+                self._serve,
+                prefetch=1,
+                instance=self._instance,
+                before=self._rest,
+            )
+
+    def _rest(self) -> None:
+        self._watch.rest(self._stop, self._on_paused)
+        self._status = probes.CONNECTING
+        self._paused.set(0)
+
+    def _on_paused(self) -> None:
+        self._status = probes.PAUSED
+        self._paused.set(1)
+        self._on_connected()
 
     def _serve(self, source: Source) -> None:
+        self._status = probes.OK
         self._on_connected()
-        stopping = False
-        while not stopping:
+        try:
+            with SUBSCRIPTIONS.labels(WEB_REQUESTS.name).track_inprogress():
+                self._serve_from(source)
+        finally:
+            self._status = probes.CONNECTING
+
+    def _serve_from(self, source: Source) -> None:
+        """Returns when stopped or paused."""
+        goes_on = True
+        while goes_on:
             deliveries = source.receive(1, POLL_SECONDS)
-            for delivery in deliveries:
-                self._take(delivery)
-            stopping = self._stop.is_set()
-            if stopping:
+            self._take_each(deliveries)
+            goes_on = not self._stop.is_set() and not self._watch.is_paused()
+            if not goes_on:
                 # Before the acknowledgement, which would bring the next request.
                 source.cancel()
+                if not deliveries:
+                    # One that was on its way: if it went back, a POST could not be run any more.
+                    deliveries = source.receive(1, 0)
+                    self._take_each(deliveries)
             source.ack(deliveries)
+
+    def _take_each(self, deliveries: list[Delivery]) -> None:
+        for delivery in deliveries:
+            self._take(delivery)
 
     def _take(self, delivery: Delivery) -> None:
         try:
@@ -229,11 +274,16 @@ def _subscribe(
     *,
     prefetch: int,
     instance: str = "1",
+    before: Callable[[], None] = lambda: None,
 ) -> None:
-    """Calls ``use`` with a source, and with a new one after the broker was lost, until ``stop``."""
+    """Calls ``use`` with a source, and with a new one after the broker was lost, until ``stop``.
+
+    ``before`` is called before each subscription.
+    """
     backoff = Backoff()
     while not stop.is_set():
         try:
+            before()
             source = open_source(url, queue, prefetch=prefetch, instance=instance)
             backoff.reset()
             logger.info("consuming %s", queue.name)

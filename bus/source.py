@@ -10,11 +10,11 @@ from bus.message import Delivery
 from bus.topology import Queue
 
 
-class Source(Protocol):
-    """One consumer's subscription to one queue. Use it from one thread.
+class Feed(Protocol):
+    """Deliveries that are settled one day. Use it from one thread.
 
     Every method raises BrokerUnavailable when the connection is lost; what was not settled then
-    comes again, marked ``redelivered``. After that error the source is of no more use.
+    comes again, marked ``redelivered``. After that error the feed is of no more use.
     """
 
     def receive(self, limit: int, wait: float) -> list[Delivery]:
@@ -25,21 +25,29 @@ class Source(Protocol):
         """Settles ``deliveries``, any of the unsettled ones: they never come again."""
         ...
 
-    def cancel(self) -> None:
-        """Asks for nothing more; what is in hand may still be settled.
-
-        For the last one in hand: its acknowledgement would bring the next, which would then go
-        back marked as redelivered. It hands the queue over to the next consumer at once, so not
-        for a queue whose order matters.
-        """
-        ...
-
     def idle(self, seconds: float) -> None:
         """Keeps the connection alive for ``seconds`` without handing anything out."""
         ...
 
     def close(self) -> None:
-        """Ends the subscription; what is not settled goes back to the queue, in order."""
+        """Ends it; what is not settled goes back to the queue, in order."""
+        ...
+
+
+class Source(Feed, Protocol):
+    """One consumer's subscription to one queue.
+
+    A SubscriptionCancelled, which is a BrokerUnavailable, means that the queue was deleted, or
+    may have been.
+    """
+
+    def cancel(self) -> None:
+        """Asks for nothing more; what is in hand may still be settled, what is on its way received.
+
+        For the last one in hand: its acknowledgement would bring the next, which would then go
+        back marked as redelivered. It hands the queue over to the next consumer at once, so not
+        for a queue whose order matters.
+        """
         ...
 
 

@@ -7,7 +7,8 @@ at goes into ``x-stream-offset`` (https://www.rabbitmq.com/docs/streams#consumin
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import closing
 from datetime import datetime
 
 from bus.amqp_source import AmqpSource
@@ -19,45 +20,82 @@ BATCH = 1_000
 # How long the broker may take to send the first of what is there, and the next.
 ANSWER_SECONDS = 10.0
 END_SECONDS = 1.0
+TURN_SECONDS = 0.5
+
+
+class StreamSource:
+    """What a stream holds when this is made, oldest first; perhaps a little of what comes later.
+
+    ``start``: skip what was stored before that time, to the chunk that holds it. Otherwise like
+    ``bus.source.Feed``. Raises BrokerUnavailable, also when there is no such stream, or when
+    the broker stalls before the end: a part never looks like the whole.
+    """
+
+    def __init__(self, url: str, stream: Queue, start: datetime | None, prefetch: int) -> None:
+        self._stream = stream.name
+        self._start = start
+        self._end = _end(url, stream)
+        self._offset: int | None = None
+        self._unsettled = 0
+        # A time must be given as a datetime: a number would be taken for an offset.
+        self._source = AmqpSource(url, stream, prefetch, {"x-stream-offset": start or "first"})
+        self._heard = time.monotonic()
+        self._is_empty = self._end is None
+
+    @property
+    def is_at_end(self) -> bool:
+        """Whether everything was received."""
+        return self._is_empty or (self._offset is not None and self._offset >= (self._end or 0))
+
+    def receive(self, limit: int, wait: float) -> list[Delivery]:
+        if self.is_at_end:
+            self._source.idle(wait)
+            return []
+        batch = self._source.receive(limit, wait)
+        if batch:
+            self._offset = _offset(batch)
+            self._unsettled += len(batch)
+        if batch or self._unsettled:
+            self._heard = time.monotonic()
+        elif time.monotonic() - self._heard >= ANSWER_SECONDS:
+            self._end_early()
+        return batch
+
+    def ack(self, deliveries: Sequence[Delivery]) -> None:
+        self._source.ack(deliveries)
+        self._unsettled -= len(deliveries)
+
+    def idle(self, seconds: float) -> None:
+        self._source.idle(seconds)
+
+    def close(self) -> None:
+        self._source.close()
+
+    def _end_early(self) -> None:
+        """The broker sends nothing: right if nothing is as new as ``start``."""
+        if self._offset is not None or self._start is None:
+            raise BrokerUnavailable(
+                f"{self._stream} stalls after {self._offset}; its end is {self._end}"
+            )
+        self._is_empty = True
 
 
 def read_stream(url: str, stream: Queue, start: datetime | None = None) -> Iterator[list[Delivery]]:
-    """Batches of what the stream holds now, oldest first; perhaps a little of what comes later.
-
-    ``start``: skip what was stored before that time, to the chunk that holds it. Raises
-    BrokerUnavailable, also when there is no such stream, or when the broker stalls before the
-    end: a part never looks like the whole.
-    """
-    end = _end(url, stream)
-    if end is None:
-        return
-    # A time must be given as a datetime: a number would be taken for an offset.
-    source = AmqpSource(url, stream, BATCH, {"x-stream-offset": start or "first"})
-    offset = None
-    try:
-        while offset is None or offset < end:
-            batch = source.receive(BATCH, ANSWER_SECONDS)
-            if not batch and offset is None and start:
-                return  # nothing is as new as that
-            if not batch:
-                raise BrokerUnavailable(f"{stream.name} stalls after {offset}; its end is {end}")
-            yield batch
-            source.ack(batch)
-            offset = _offset(batch)
-    finally:
-        source.close()
+    """Batches of what the stream holds now. See ``StreamSource``."""
+    with closing(StreamSource(url, stream, start, BATCH)) as source:
+        while not source.is_at_end:
+            if batch := source.receive(BATCH, TURN_SECONDS):
+                yield batch
+                source.ack(batch)
 
 
 def _end(url: str, stream: Queue) -> int | None:
     """The offset of the newest that the stream holds; None when it is empty."""
-    source = AmqpSource(url, stream, BATCH, {"x-stream-offset": "last"})
     end, deadline = None, time.monotonic() + ANSWER_SECONDS
-    try:
+    with closing(AmqpSource(url, stream, BATCH, {"x-stream-offset": "last"})) as source:
         while batch := source.receive(BATCH, max(0.0, deadline - time.monotonic())):
             source.ack(batch)
             end, deadline = _offset(batch), min(deadline, time.monotonic() + END_SECONDS)
-    finally:
-        source.close()
     return end
 
 

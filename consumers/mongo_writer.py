@@ -9,9 +9,11 @@ RFC 3339 in UTC with milliseconds, which sorts as time does.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from typing import Any
 
+import pymongo
 from pymongo import DESCENDING, MongoClient, UpdateOne, WriteConcern
 from pymongo.collection import Collection
 from pymongo.errors import BulkWriteError, PyMongoError
@@ -19,6 +21,7 @@ from pymongo.errors import BulkWriteError, PyMongoError
 from bus import events, topology
 from bus.errors import PermanentError, SettingError, SinkUnavailable
 from bus.events import Event, MessageDeleted, MessageEdited, MessageEvent, MessagePosted
+from bus.probes import PROBE_SECONDS
 from bus.settings import Environment
 from consumers import process
 
@@ -68,6 +71,11 @@ class MongoWriter:
             self._write(again)
         except PyMongoError as error:
             raise SinkUnavailable(f"MongoDB: {error}") from error
+
+    def ping(self) -> None:
+        """Raises PyMongoError when no server answers that would take writes."""
+        with pymongo.timeout(PROBE_SECONDS):
+            self._messages.database.command("ping")
 
     def _ensure_index(self) -> None:
         """Before the first write of a process: history pages walk this index.
@@ -172,10 +180,11 @@ def _change(event: MessageEdited | MessageDeleted) -> UpdateOne:
     )
 
 
-def main(environment: Environment) -> None:
-    settings = process.ConsumerSettings.from_environment(environment)
+def open_sink(environment: Environment, stack: ExitStack) -> MongoWriter:
     messages = open_messages(environment.mongo_url())
-    try:
-        process.run(settings, topology.MONGO_WRITER, MongoWriter(messages))
-    finally:
-        messages.database.client.close()
+    stack.callback(messages.database.client.close)
+    return MongoWriter(messages)
+
+
+def main(environment: Environment) -> None:
+    process.run(environment, topology.MONGO_WRITER, open_sink)

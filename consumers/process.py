@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+import logging
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from bus.consumer import Consumer, Sink
+from bus.ops import start_ops
+from bus.probes import BrokerProbe, Check, Probes
 from bus.process import notify_ready, stop_event
 from bus.settings import Environment
 from bus.topology import Queue
+
+logger = logging.getLogger(__name__)
+
+# After SIGTERM; service managers give at least this much.
+STOP_SECONDS = 8.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,15 +39,58 @@ class ConsumerSettings:
         )
 
 
-def run(settings: ConsumerSettings, queue: Queue, sink: Sink) -> None:
-    """Consumes ``queue`` into ``sink`` until SIGTERM or SIGINT."""
-    consumer = Consumer(
-        url=settings.broker_url,
-        queue=queue,
-        sink=sink,
-        stop=stop_event(),
-        batch=settings.batch,
-        instance=settings.instance,
-        on_connected=notify_ready,
-    )
-    consumer.run()
+def run(
+    environment: Environment, queue: Queue, open_sink: Callable[[Environment, ExitStack], Sink]
+) -> None:
+    """Consumes ``queue`` into the sink that ``open_sink`` opens, until SIGTERM or SIGINT.
+
+    ``open_sink`` registers on the stack what is to be closed in the end. Replay opens the sink
+    of every consumer module by this name, too. A sink with a method ``ping``, which raises when
+    its store does not answer, is asked whenever somebody wants to know whether this is ready.
+    """
+    settings = ConsumerSettings.from_environment(environment)
+    with ExitStack() as stack:
+        stop = stop_event()
+        sink = open_sink(environment, stack)
+        consumer = Consumer(
+            url=settings.broker_url,
+            queue=queue,
+            sink=sink,
+            stop=stop,
+            batch=settings.batch,
+            instance=settings.instance,
+            on_connected=notify_ready,
+        )
+        checks = _checks(settings.broker_url, consumer, sink)
+        stack.callback(start_ops(environment, ready=Probes(checks)).close)
+        with ends_within(STOP_SECONDS, stop):
+            consumer.run()
+
+
+@contextmanager
+def ends_within(seconds: float, stop: threading.Event) -> Iterator[None]:
+    """Ends the process when the block goes on for ``seconds`` after ``stop`` is set.
+
+    A sink may block for longer than a service manager waits. What it has not taken was not
+    acknowledged: the broker gives it to the next consumer.
+    """
+    finished = threading.Event()
+
+    def watch() -> None:
+        stop.wait()
+        if not finished.wait(seconds):
+            logger.warning("the sink did not answer within %g s; its batch goes back", seconds)
+            os._exit(0)
+
+    threading.Thread(target=watch, name="stop-watch", daemon=True).start()
+    try:
+        yield
+    finally:
+        finished.set()
+
+
+def _checks(broker_url: str, consumer: Consumer, sink: Sink) -> dict[str, Check]:
+    checks: dict[str, Check] = {"broker": BrokerProbe(broker_url), "queue": consumer.status}
+    if ping := getattr(sink, "ping", None):
+        checks["sink"] = ping
+    return checks

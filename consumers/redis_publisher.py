@@ -7,12 +7,16 @@ which it appends is the order of the room.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 
 from bus import topology
 from bus.events import Event
 from bus.room_log import RoomLogWriter
 from bus.settings import Environment
 from consumers import process
+
+# One name for all replays: a second one goes on where the first was interrupted.
+REPLAY = "replay"
 
 
 class RedisPublisher:
@@ -24,11 +28,20 @@ class RedisPublisher:
     def store(self, batch: Sequence[Event]) -> None:
         self._log.append(batch)
 
+    def replay(self, batch: Sequence[Event]) -> None:
+        """Fills the logs that are gone, and pushes nothing to browsers."""
+        self._log.append(batch, replay=REPLAY)
+
+    def ping(self) -> None:
+        """Raises SinkUnavailable when Redis does not answer."""
+        self._log.ping()
+
+
+def open_sink(environment: Environment, stack: ExitStack) -> RedisPublisher:
+    log = RoomLogWriter.connect(environment.redis_url())
+    stack.callback(log.close)
+    return RedisPublisher(log)
+
 
 def main(environment: Environment) -> None:
-    settings = process.ConsumerSettings.from_environment(environment)
-    log = RoomLogWriter.connect(environment.redis_url())
-    try:
-        process.run(settings, topology.REDIS_PUBLISHER, RedisPublisher(log))
-    finally:
-        log.close()
+    process.run(environment, topology.REDIS_PUBLISHER, open_sink)

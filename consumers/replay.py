@@ -1,7 +1,8 @@
 """`chatbus replay`: the archive of all events, put again into one consumer's sink.
 
-For a lost database, or after a bug in a consumer. Every sink ignores what it has, so a replay
-may be repeated, and run while the consumer works. Nothing is pushed to browsers again.
+For a lost database, after a bug in a consumer, or for a new one. Every sink ignores what it has,
+so a replay may be repeated, and run while the consumer works. A sink for which events of the past
+differ from new ones has a method ``replay`` beside its ``store``.
 """
 
 from __future__ import annotations
@@ -10,26 +11,26 @@ import argparse
 import logging
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from importlib import import_module
 
 from bus import events, topology
 from bus.broker import is_amqp
 from bus.errors import InvalidEvent, SettingError
-from bus.events import Event, MessageEvent
+from bus.events import Event
 from bus.message import Delivery
 from bus.progress import progress_bar
 from bus.settings import Environment
 from bus.stream import read_stream
+from bus.topology import EVENT_CONSUMERS
 
 logger = logging.getLogger(__name__)
 
 # Clocks of the web tier and the broker may differ by this much.
 CLOCK_SKEW = timedelta(minutes=1)
-# One name for all replays: a second one goes on where the first was interrupted.
-REPLAY = "replay"
 
 Store = Callable[[Sequence[Event]], object]
 
@@ -52,9 +53,7 @@ class Selection:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = "Puts the events of the archive into one consumer's sink again."
-    parser.add_argument(
-        "--into", required=True, choices=["mongo_writer", "redis_publisher"], help="whose sink"
-    )
+    parser.add_argument("--into", required=True, choices=list(EVENT_CONSUMERS), help="whose sink")
     parser.add_argument("--from", dest="start", type=_time, help="first event time, ISO 8601")
     parser.add_argument("--to", dest="end", type=_time, help="event time to stop before")
     parser.add_argument("--room", type=uuid.UUID, help="only this room's events")
@@ -67,7 +66,7 @@ def run(arguments: argparse.Namespace, environment: Environment) -> int:
         raise SettingError("BROKER_URL", "replay reads a RabbitMQ stream; accepted is amqp://…")
     selection = Selection(arguments.start, arguments.end, arguments.room)
     with ExitStack() as stack:
-        store = _count if arguments.dry_run else _open_sink(arguments.into, environment, stack)
+        store = _count if arguments.dry_run else _open_store(arguments.into, environment, stack)
         counts = _replay(url, selection, arguments.into, store)
     _report(counts, dry_run=arguments.dry_run)
     return 0
@@ -75,15 +74,13 @@ def run(arguments: argparse.Namespace, environment: Environment) -> int:
 
 def _replay(url: str, selection: Selection, into: str, store: Store) -> Counter[str]:
     """Reads the archive up to now and stores what is selected; how many events of each type."""
+    queue = EVENT_CONSUMERS[into]
     counts: Counter[str] = Counter()
     with progress_bar() as progress:
         task = progress.add_task(f"archive → {into}", total=None)
         for deliveries in read_stream(url, topology.ARCHIVE, _first_chunk(selection.start)):
-            wanted = [
-                event
-                for event in _decode(deliveries)
-                if _is_for(into, event) and selection.takes(event)
-            ]
+            taken = (d for d in deliveries if queue.takes(d.routing_key))
+            wanted = [event for event in _decode(taken) if selection.takes(event)]
             if wanted:
                 store(wanted)
             counts.update(event.type for event in wanted)
@@ -91,7 +88,7 @@ def _replay(url: str, selection: Selection, into: str, store: Store) -> Counter[
     return counts
 
 
-def _decode(deliveries: list[Delivery]) -> Iterator[Event]:
+def _decode(deliveries: Iterable[Delivery]) -> Iterator[Event]:
     """The events; what is none is among the dead letters of each queue already."""
     for delivery in deliveries:
         try:
@@ -100,29 +97,16 @@ def _decode(deliveries: list[Delivery]) -> Iterator[Event]:
             logger.warning("skipped in the archive: %s", error)
 
 
-def _is_for(into: str, event: Event) -> bool:
-    """Whether the consumer's queue is bound to events of this type."""
-    return into == "redis_publisher" or isinstance(event, MessageEvent)
-
-
 def _first_chunk(start: datetime | None) -> datetime | None:
     """Where in the archive to begin: an event is archived after it happened, never before."""
     return start - CLOCK_SKEW if start else None
 
 
-def _open_sink(name: str, environment: Environment, stack: ExitStack) -> Store:
-    """Imports and opens that consumer's sink alone."""
-    if name == "mongo_writer":
-        from consumers.mongo_writer import MongoWriter, open_messages
-
-        messages = open_messages(environment.mongo_url())
-        stack.callback(messages.database.client.close)
-        return MongoWriter(messages).store
-    from bus.room_log import RoomLogWriter
-
-    log = RoomLogWriter.connect(environment.redis_url())
-    stack.callback(log.close)
-    return lambda batch: log.append(batch, replay=REPLAY)
+def _open_store(name: str, environment: Environment, stack: ExitStack) -> Store:
+    """Imports that consumer's module alone and opens its sink."""
+    sink = import_module(f"consumers.{name}").open_sink(environment, stack)
+    store: Store = getattr(sink, "replay", sink.store)
+    return store
 
 
 def _count(batch: Sequence[Event]) -> None:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
 
 import pytest
 import redis
 
 from bus import events, topology
 from bus.backoff import Backoff
-from bus.broker import Link
 from bus.consumer import Consumer
 from bus.errors import SinkUnavailable
 from bus.events import Event, MessagePosted
@@ -19,67 +17,19 @@ from bus.message import Delivery, Message
 from bus.publisher import Publisher
 from bus.source import open_source
 from bus.topology import MONGO_WRITER, REDIS_PUBLISHER
+from tests.support.consuming import ListSink, consuming, dead_letters, empty
 from tests.support.events import posted
 from tests.support.rabbitmq import RabbitMQ
 from tests.support.servers import Redis
 from tests.support.wait import wait_until
 
 
-class ListSink:
-    """Keeps what it gets; ``fail`` may raise for a batch."""
-
-    def __init__(self, fail: Callable[[Sequence[Event]], None] = lambda batch: None) -> None:
-        self.bodies: list[str] = []
-        self.batches: list[int] = []
-        self._fail = fail
-
-    def store(self, batch: Sequence[Event]) -> None:
-        self._fail(batch)
-        self.batches.append(len(batch))
-        self.bodies += [event.data.body for event in batch if isinstance(event, MessagePosted)]
-
-
 @pytest.fixture
 def publisher(broker_url: str) -> Iterator[Publisher]:
-    link = Link(broker_url)
-    link.declare(topology.EVENT_QUEUES)
-    for queue in topology.EVENT_QUEUES:
-        link.channel.queue_purge(queue.name)
-        assert queue.dead_letters
-        link.channel.queue_purge(queue.dead_letters.name)
-    link.close()
+    empty(broker_url)
     publisher = Publisher(broker_url, topology.EVENT_QUEUES)
     yield publisher
     publisher.close()
-
-
-@contextmanager
-def consuming(url: str, sink: ListSink, batch: int = 100) -> Iterator[threading.Event]:
-    stop = threading.Event()
-    consumer = Consumer(url=url, queue=MONGO_WRITER, sink=sink, stop=stop, batch=batch)
-    thread = threading.Thread(target=consumer.run)
-    thread.start()
-    try:
-        yield stop
-    finally:
-        stop.set()
-        thread.join(20)
-        assert not thread.is_alive()
-
-
-def dead_letters(url: str, number: int) -> list[Delivery]:
-    assert MONGO_WRITER.dead_letters
-    source = open_source(url, MONGO_WRITER.dead_letters, prefetch=100)
-    letters: list[Delivery] = []
-
-    def received() -> bool:
-        letters.extend(source.receive(100, 0.1))
-        return len(letters) >= number
-
-    wait_until(received, what=f"{number} dead letters")
-    source.ack(letters)
-    source.close()
-    return letters
 
 
 def raw(body: bytes) -> Message:

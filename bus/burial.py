@@ -1,0 +1,102 @@
+"""Where a consumer puts what its sink will not take: ``<queue>.dead``, with the reason."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from bus import events, topology, trace
+from bus.backoff import Backoff
+from bus.errors import BrokerUnavailable, BusError
+from bus.message import Delivery, Message
+from bus.metrics import DEAD_LETTERED
+from bus.publisher import Publisher
+from bus.topology import Queue
+
+logger = logging.getLogger(__name__)
+
+INVALID = "invalid_event"
+REFUSED = "refused_by_sink"
+EXHAUSTED = "retries_exhausted"
+LONGEST_EXCEPTION = 1_000
+
+
+class Burial:
+    """Publishes the dead letters of one queue, one after the other."""
+
+    def __init__(self, url: str, queue: Queue, stop: threading.Event) -> None:
+        self._queue = queue
+        self._stop = stop
+        # Not the queue itself: who makes that anew must know that it was gone.
+        self._publisher = Publisher(url, [queue.dead_letters] if queue.dead_letters else [])
+
+    def bury(
+        self,
+        delivery: Delivery,
+        reason: str,
+        error: Exception,
+        attempts: int,
+        idle: Callable[[float], None],
+    ) -> None:
+        """Returns when the broker has the dead letter; ``idle`` is how to wait meanwhile.
+
+        Raises BrokerUnavailable when stopped before.
+        """
+        logger.error(
+            "dead letter from %s: %s: %s", self._queue.name, reason, error, extra=ids(delivery)
+        )
+        letter = dead_letter(self._queue, delivery, reason, error, attempts)
+        backoff = Backoff()
+        while not self._stop.is_set():
+            try:
+                self._publisher.publish(letter)
+                DEAD_LETTERED.labels(self._queue.name, reason).inc()
+                return
+            except BusError as unpublished:
+                logger.warning("dead letter: %s", unpublished, extra=ids(delivery))
+                idle(backoff.next())
+        raise BrokerUnavailable("stopped before the dead letter was kept") from error
+
+    def close(self) -> None:
+        self._publisher.close()
+
+
+def dead_letter(
+    queue: Queue, delivery: Delivery, reason: str, error: Exception, attempts: int
+) -> Message:
+    """``delivery`` as it goes to ``<queue>.dead``: the body untouched, the reason in headers.
+
+    ``attempts`` is how often the sink had it alone. A letter that was tried again keeps the
+    routing key that it had at first.
+    """
+    first_key = delivery.headers.get("x-routing-key", delivery.routing_key)
+    headers = dict(delivery.headers) | {
+        "x-reason": reason,
+        "x-exception": f"{type(error).__name__}: {error}"[:LONGEST_EXCEPTION],
+        "x-consumer": queue.name,
+        "x-time": events.format_time(datetime.now(UTC)),
+        "x-routing-key": first_key,
+        "x-attempts": attempts,
+    }
+    return Message(
+        exchange=topology.DEAD.name,
+        routing_key=queue.name,
+        body=delivery.body,
+        message_id=delivery.message_id or str(events.new_id()),
+        type=delivery.type or "unknown",
+        content_type=delivery.content_type or "application/octet-stream",
+        timestamp=delivery.timestamp,
+        headers=headers,
+    )
+
+
+def ids(delivery: Delivery) -> dict[str, object]:
+    """What a log record tells of ``delivery``."""
+    headers = delivery.headers
+    return {
+        "event_id": delivery.message_id,
+        "room_id": headers.get("room_id"),
+        "trace_id": trace.trace_id_of(headers.get(trace.HEADER)),
+    }

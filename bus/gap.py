@@ -1,0 +1,146 @@
+"""What a queue lost when it was deleted, and the archive from which a consumer reads it.
+
+The queue that is declared again gets what is published from then on. What was on the old one, or
+was published while there was none, is in the stream ``chat.archive``: it is read from the time
+up to which the consumer had processed everything, less what clocks may differ by.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Sequence
+from contextlib import closing
+from datetime import datetime, timedelta
+
+from bus import events
+from bus.broker import Link, is_amqp
+from bus.message import Delivery
+from bus.topology import ARCHIVE, CONSUMERS, Queue
+
+logger = logging.getLogger(__name__)
+
+CLOCK_SKEW = timedelta(minutes=1)
+# How long who was not the active consumer leaves the repair to the one that was.
+PRECEDENCE_SECONDS = 3.0
+POLL_SECONDS = 0.1
+
+
+class Archive:
+    """The part of the archive that one queue is bound to, as a feed. See ``bus.source.Feed``.
+
+    ``taken`` counts what was handed out. Raises BrokerUnavailable.
+    """
+
+    def __init__(self, url: str, queue: Queue, start: datetime, prefetch: int) -> None:
+        from bus.stream import StreamSource
+
+        self._queue = queue
+        self._stream = StreamSource(url, ARCHIVE, start, prefetch)
+        self.taken = 0
+
+    @property
+    def is_at_end(self) -> bool:
+        return self._stream.is_at_end
+
+    def receive(self, limit: int, wait: float) -> list[Delivery]:
+        taken: list[Delivery] = []
+        others: list[Delivery] = []
+        for delivery in self._stream.receive(limit, wait):
+            (taken if self._queue.takes(delivery.routing_key) else others).append(delivery)
+        self.ack(others)
+        self.taken += len(taken)
+        return taken
+
+    def ack(self, deliveries: Sequence[Delivery]) -> None:
+        self._stream.ack(deliveries)
+
+    def idle(self, seconds: float) -> None:
+        self._stream.idle(seconds)
+
+    def close(self) -> None:
+        self._stream.close()
+
+
+class Gap:
+    """Whether the queue lost something that this consumer must still read, and since when."""
+
+    def __init__(self, url: str, queue: Queue) -> None:
+        self._url = url
+        self._queue = queue
+        self._is_open = False
+        self._since: datetime | None = None
+
+    @property
+    def is_open(self) -> bool:
+        return self._is_open
+
+    def find(self, since: datetime | None) -> None:
+        """Opens the gap if there is no queue. ``since``: all before was processed, if known."""
+        with closing(Link(self._url)) as link:
+            if link.lacks(self._queue):
+                self.open(since)
+
+    def open(self, since: datetime | None) -> None:
+        """One that is open already began earlier, and stays as it is."""
+        if not self._is_open:
+            self._is_open, self._since = True, since
+
+    def close(self) -> None:
+        self._is_open = False
+
+    def is_anothers(self, stop: threading.Event) -> bool:
+        """Whether another consumer subscribes to the queue soon: one that knows what it lost."""
+        if not self._is_open or self._since is None or not is_amqp(self._url):
+            return False
+        deadline = time.monotonic() + PRECEDENCE_SECONDS
+        with closing(Link(self._url)) as link:
+            while time.monotonic() < deadline and not stop.is_set():
+                if link.consumers(self._queue):
+                    return True
+                stop.wait(POLL_SECONDS)
+        return False
+
+    def open_archive(self, prefetch: int) -> Archive | None:
+        """Where to read what was lost; None, and a line in the log, where that is not possible."""
+        archived = self._archived()
+        if self._since is None:
+            if archived:
+                logger.warning(
+                    "%s was missing, and the archive has events: if it ever existed, it has lost"
+                    " some. Put them in again: %s",
+                    self._queue.name,
+                    self._replay("TIME"),
+                )
+            return None
+        if archived is None:
+            logger.error(
+                "%s was deleted, and there is no %s: events since %s may be lost to it",
+                self._queue.name,
+                ARCHIVE.name,
+                events.format_time(self._since),
+            )
+            return None
+        return Archive(self._url, self._queue, self._since - CLOCK_SKEW, prefetch)
+
+    def report_open(self) -> None:
+        """When the consumer stops before it has read everything."""
+        if self._is_open:
+            since = events.format_time(self._since - CLOCK_SKEW) if self._since else "TIME"
+            logger.error(
+                "stopped before what %s lost was read. Put it in again: %s",
+                self._queue.name,
+                self._replay(since),
+            )
+
+    def _archived(self) -> int | None:
+        """How many events the archive holds; None without an archive."""
+        if not is_amqp(self._url):
+            return None
+        with closing(Link(self._url)) as link:
+            return link.depth(ARCHIVE)
+
+    def _replay(self, since: str) -> str:
+        names = (name for name, queue in CONSUMERS.items() if queue.name == self._queue.name)
+        return f"chatbus replay --into {next(names, self._queue.name)} --from {since}"

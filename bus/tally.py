@@ -1,0 +1,108 @@
+"""What one consumer tells of itself: metrics, status, and how far it has come."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+
+from bus import metrics
+from bus.hand import Item
+from bus.probes import CONNECTING, OK, PAUSED
+from bus.topology import Queue
+
+LONGEST_STATUS = 200
+
+
+class Tally:
+    """Written by the consumer's thread, read by any. Times are seconds since 1970.
+
+    ``is_active``: on the latest subscription something came. Of the consumers of a queue with a
+    single active one, the others see an empty queue, which tells them nothing.
+    """
+
+    def __init__(self, queue: Queue) -> None:
+        name = queue.name
+        self.status = CONNECTING
+        self.is_active = False
+        self._began = time.time()
+        self._oldest: float | None = None
+        self._processed: float | None = None
+        self._is_idle = False
+        self._has_lost_broker = False
+        self._paused = metrics.PAUSED.labels(name)
+        self._consumed = metrics.CONSUMED.labels(name)
+        self._retried = metrics.RETRIED.labels(name)
+        self._subscriptions = metrics.SUBSCRIPTIONS.labels(name)
+        self._batches = metrics.BATCH_SIZE.labels(name)
+        self._sink_seconds = metrics.SINK_SECONDS.labels(name)
+        self._event_seconds = metrics.EVENT_SECONDS.labels(name)
+        metrics.OLDEST_SECONDS.labels(name).set_function(self._age)
+
+    @property
+    def processed(self) -> datetime | None:
+        """Up to when all events of the queue have been processed; None when that is unknown."""
+        known = [time for time in (self._processed, self._oldest) if time is not None]
+        return datetime.fromtimestamp(min(known), UTC) if known else None
+
+    def disconnected(self) -> None:
+        """Nothing is in hand any more, and nothing is known of what arrives."""
+        known = self.processed
+        self._processed = known.timestamp() if known else None
+        self._oldest = None
+        self._is_idle = False
+        self.status = CONNECTING
+        self._subscriptions.set(0)
+
+    def broker_lost(self) -> None:
+        self._has_lost_broker = True
+
+    def connected(self) -> None:
+        self.is_active = False
+        self.status = OK
+        self._paused.set(0)
+        self._subscriptions.set(1)
+        if self._has_lost_broker:
+            metrics.RECONNECTS.labels("consumer").inc()
+            self._has_lost_broker = False
+
+    def paused(self) -> None:
+        self.status = PAUSED
+        self._paused.set(1)
+
+    def idle(self) -> None:
+        """The queue is empty and so is the hand."""
+        self._processed = time.time()
+        self._is_idle = True
+
+    def holds(self, oldest: str | None) -> None:
+        """``oldest`` is the time of the oldest event in hand."""
+        self._is_idle &= oldest is None
+        self._oldest = _seconds(oldest) if oldest else None
+
+    def accepted(self, piece: list[Item], seconds: float) -> None:
+        """The sink took ``seconds`` for ``piece``."""
+        now = time.time()
+        newest = min(now, _seconds(piece[-1].event.at))
+        self._processed = max(newest, self._processed or newest)
+        self._consumed.inc(len(piece))
+        self._batches.observe(len(piece))
+        self._sink_seconds.observe(seconds)
+        oldest = min(item.event.at for item in piece)
+        self._event_seconds.observe(max(0.0, now - _seconds(oldest)))
+        self.status = OK
+
+    def failed(self, piece: list[Item]) -> None:
+        self._retried.inc(len(piece))
+
+    def sink_is_down(self, why: object) -> None:
+        self.status = f"sink: {why}"[:LONGEST_STATUS]
+
+    def _age(self) -> float:
+        if self._is_idle:
+            return 0.0
+        known = self.processed
+        return max(0.0, time.time() - (known.timestamp() if known else self._began))
+
+
+def _seconds(at: str) -> float:
+    return datetime.fromisoformat(at).timestamp()

@@ -1,0 +1,242 @@
+"""What breaks around a consumer: itself, its queue, and a sink that stops to answer."""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import signal
+import time
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pika
+import pytest
+import redis
+
+from bus import stream
+from bus.errors import SinkUnavailable
+from bus.events import Event
+from bus.topology import ARCHIVE, EVENT_QUEUES, MONGO_WRITER, REDIS_PUBLISHER, Queue
+from consumers.mongo_writer import open_messages
+from tests.contract import file_sink
+from tests.contract.rpc_fixtures import Process
+from tests.support.consuming import ListSink, consuming, dead_letters, depth, empty, publish
+from tests.support.events import ALICE, added, posted
+from tests.support.ports import HOST
+from tests.support.proxy import Proxy
+from tests.support.rabbitmq import RabbitMQ
+from tests.support.servers import Redis
+from tests.support.wait import wait_until
+
+KILLS = 25
+WITH_ARCHIVE = (*EVENT_QUEUES, ARCHIVE)
+
+
+def delete(url: str, queue: Queue) -> None:
+    with pika.BlockingConnection(pika.URLParameters(url)) as connection:
+        connection.channel().queue_delete(queue.name)
+
+
+def consumers(url: str, queue: Queue) -> int:
+    """How many a queue has; 0 without a queue."""
+    with pika.BlockingConnection(pika.URLParameters(url)) as connection:
+        try:
+            declared = connection.channel().queue_declare(queue.name, passive=True)
+        except pika.exceptions.ChannelClosedByBroker:
+            return 0
+        count: int = declared.method.consumer_count
+        return count
+
+
+def stored(url: str) -> int:
+    """How many messages MongoDB has."""
+    messages = open_messages(url)
+    with messages.database.client:
+        return messages.count_documents({})
+
+
+def test_twenty_five_kills_lose_nothing(broker_url: str, tmp_path: Path) -> None:
+    empty(broker_url)
+    sent = [f"{number}" for number in range(KILLS * 40)]
+    publish(broker_url, *map(posted, sent))
+    path = tmp_path / "taken"
+    path.touch()
+    processes = multiprocessing.get_context("forkserver")
+    processes.set_forkserver_preload([file_sink.__name__, "bus.amqp_source", "bus.redis_source"])
+
+    def taken() -> list[str]:
+        return path.read_text().split()
+
+    for _ in range(KILLS):
+        before = len(taken())
+        process = processes.Process(target=file_sink.consume, args=(broker_url, str(path)))
+        process.start()
+        wait_until(lambda before=before: len(taken()) > before, what="it took something")  # type: ignore[misc]
+        process.kill()
+        process.join()
+        assert process.exitcode == -signal.SIGKILL
+    process = processes.Process(target=file_sink.consume, args=(broker_url, str(path)))
+    process.start()
+    wait_until(lambda: len(set(taken())) == len(sent), what="the rest")
+    process.kill()
+    process.join()
+    assert set(taken()) == set(sent)
+    assert depth(broker_url, MONGO_WRITER.dead_letters) == 0
+
+
+@pytest.mark.parametrize("queue", EVENT_QUEUES, ids=lambda queue: queue.name)
+def test_what_a_deleted_queue_lost_comes_from_the_archive_in_order(
+    rabbitmq: RabbitMQ, caplog: pytest.LogCaptureFixture, queue: Queue
+) -> None:
+    url = rabbitmq.fresh_vhost()
+    publish(url, posted("first"), queues=WITH_ARCHIVE)
+    down = [False]
+
+    def fail(batch: Sequence[Event]) -> None:
+        if down[0]:
+            raise SinkUnavailable("down")
+
+    sink = ListSink(fail)
+    lost = [f"{number}" for number in range(100)]
+    with consuming(url, sink, batch=10, queue=queue):
+        wait_until(lambda: sink.bodies == ["first"])
+        down[0] = True
+        publish(url, *map(posted, lost), added(ALICE))
+        wait_until(lambda: depth(url, queue) >= 80, what="the rest lies on the queue")
+        delete(url, queue)
+        down[0] = False
+        wait_until(lambda: consumers(url, queue) == 1, what="the consumer is back")
+        publish(url, posted("after"))
+        wait_until(lambda: "after" in sink.bodies, 40)
+        once = list(dict.fromkeys(sink.bodies))
+    assert once == ["first", *lost, "after"]
+    [record] = [r for r in caplog.records if "read again" in r.getMessage()]
+    assert record.levelno == logging.WARNING
+    number = record.args[1]  # type: ignore[index]
+    assert number >= len(lost)  # type: ignore[operator]
+
+
+def test_poison_in_the_archive_is_isolated_too(rabbitmq: RabbitMQ) -> None:
+    url = rabbitmq.fresh_vhost()
+    publish(url, posted("first"), queues=WITH_ARCHIVE)
+
+    def fail(batch: Sequence[Event]) -> None:
+        if any(event.data.body == "poison" for event in batch):  # type: ignore[union-attr]
+            raise ValueError("no")
+
+    sink = ListSink(fail)
+    with consuming(url, sink):
+        wait_until(lambda: sink.bodies)
+        delete(url, MONGO_WRITER)
+        publish(url, posted("1"), posted("poison"), posted("2"))
+        assert dead_letters(url, 1)
+        wait_until(lambda: {"1", "2"} <= set(sink.bodies), 40)
+
+
+def test_the_standby_leaves_the_repair_to_the_active_consumer(rabbitmq: RabbitMQ) -> None:
+    url = rabbitmq.fresh_vhost()
+    publish(url, posted("first"), queues=WITH_ARCHIVE)
+
+    def both_subscribe() -> bool:
+        listed = rabbitmq.ctl("list_consumers", "--vhost", url.rpartition("/")[2], "queue_name")
+        return listed.count(REDIS_PUBLISHER.name) == 2
+
+    sinks = [ListSink(), ListSink()]
+    with consuming(url, sinks[0], queue=REDIS_PUBLISHER):
+        wait_until(lambda: sinks[0].bodies == ["first"])
+        with consuming(url, sinks[1], queue=REDIS_PUBLISHER, instance="2"):
+            wait_until(both_subscribe)
+            delete(url, REDIS_PUBLISHER)
+            publish(url, *(posted(f"{number}") for number in range(50)))
+            wait_until(both_subscribe)
+            wait_until(lambda: "49" in sinks[0].bodies, 40)
+    assert list(dict.fromkeys(sinks[0].bodies)) == ["first", *(f"{n}" for n in range(50))]
+    assert sinks[1].bodies == []
+
+
+def test_without_an_archive_the_log_says_what_may_be_lost(
+    rabbitmq: RabbitMQ, caplog: pytest.LogCaptureFixture
+) -> None:
+    url = rabbitmq.fresh_vhost()
+    publish(url, posted("first"), queues=EVENT_QUEUES)
+    sink = ListSink()
+    with consuming(url, sink):
+        wait_until(lambda: sink.bodies)
+        delete(url, MONGO_WRITER)
+        wait_until(lambda: consumers(url, MONGO_WRITER) == 1)
+        publish(url, posted("after"))
+        wait_until(lambda: "after" in sink.bodies)
+    [record] = [r for r in caplog.records if r.levelno == logging.ERROR]
+    assert "may be lost" in record.getMessage()
+
+
+def test_unbound_in_redis_it_binds_again_and_says_what_may_be_lost(
+    redis_server: Redis, caplog: pytest.LogCaptureFixture
+) -> None:
+    url = redis_server.fresh_database()
+    publish(url, posted("first"), queues=EVENT_QUEUES)
+    sink = ListSink()
+    with consuming(url, sink):
+        wait_until(lambda: sink.bodies)
+        with closing(redis.Redis.from_url(url)) as client:
+            client.flushdb()
+            wait_until(lambda: client.exists("_kombu.binding.chat.events"), what="a binding")
+        publish(url, posted("after"))
+        wait_until(lambda: "after" in sink.bodies)
+    [record] = [r for r in caplog.records if r.levelno == logging.ERROR]
+    assert "may be lost" in record.getMessage()
+
+
+def test_a_first_start_beside_a_full_archive_names_the_command(
+    rabbitmq: RabbitMQ, caplog: pytest.LogCaptureFixture
+) -> None:
+    url = rabbitmq.fresh_vhost()
+    publish(url, posted("early"), queues=[ARCHIVE])
+    wait_until(lambda: depth(url, ARCHIVE), what="the broker has counted it")
+    sink = ListSink()
+    with consuming(url, sink):
+        publish(url, posted("late"))
+        wait_until(lambda: sink.bodies == ["late"])
+    [record] = [r for r in caplog.records if r.levelno == logging.WARNING]
+    assert "chatbus replay --into mongo_writer --from" in record.getMessage()
+
+
+def test_a_first_start_beside_an_empty_archive_says_nothing(
+    rabbitmq: RabbitMQ, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = rabbitmq.fresh_vhost()
+    publish(url, queues=[ARCHIVE])
+    monkeypatch.setattr(stream, "ANSWER_SECONDS", 60.0)
+    with consuming(url, ListSink()):
+        wait_until(lambda: consumers(url, MONGO_WRITER) == 1)
+    assert [r for r in caplog.records if r.levelno >= logging.WARNING] == []
+
+
+def test_sigterm_ends_a_process_whose_sink_does_not_answer(
+    broker_url: str, mongo: str, tmp_path: Path
+) -> None:
+    empty(broker_url)
+    server = urlsplit(mongo)
+    assert server.port
+    with Proxy(server.port) as proxy:
+        mongo_url = server._replace(netloc=f"{HOST}:{proxy.port}").geturl()
+        settings = {"BROKER_URL": broker_url, "MONGO_URL": mongo_url}
+        process = Process("mongo_writer", tmp_path / "log", settings)
+        try:
+            publish(broker_url, posted("before"))
+            wait_until(lambda: stored(mongo) == 1, what="the sink works")
+            proxy.black_hole()
+            publish(broker_url, posted("held"))
+            wait_until(lambda: depth(broker_url, MONGO_WRITER) == 0 and proxy.held_bytes)
+            began = time.monotonic()
+            process.terminate()
+            assert process.wait() == 0
+            assert time.monotonic() - began < 10
+            assert "its batch goes back" in process.output
+        finally:
+            process.close()
+    sink = ListSink()
+    with consuming(broker_url, sink):
+        wait_until(lambda: "held" in sink.bodies)

@@ -1,0 +1,178 @@
+"""A paused queue fills while its consumers stay up, whatever is started again meanwhile."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+import requests
+from prometheus_client import REGISTRY
+
+from bus.broker import Link
+from bus.pause import pause, resume
+from bus.topology import MONGO_WRITER, REDIS_PUBLISHER, WEB_REQUESTS, pause_queue
+from tests.contract.rpc_fixtures import Broker, Site, broker, server, site
+from tests.support.consuming import ListSink, consuming, depth, empty, publish
+from tests.support.events import posted
+from tests.support.rabbitmq import RabbitMQ
+from tests.support.wait import wait_until
+
+__all__ = ["broker", "server", "site"]
+
+
+@pytest.fixture
+def url(broker: Broker) -> str:
+    empty(broker.url)
+    for queue in (MONGO_WRITER, REDIS_PUBLISHER, WEB_REQUESTS):
+        resume(broker.url, queue)
+    return broker.url
+
+
+def chatbus(url: str, *arguments: str, code: int = 0) -> str:
+    finished = subprocess.run(
+        [sys.executable, "-m", "deploy.cli", *arguments],
+        env={"BROKER_URL": url, "PATH": "/usr/bin:/bin", "USER": "olga"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert finished.returncode == code, (finished.stdout, finished.stderr)
+    return finished.stdout + finished.stderr
+
+
+def test_a_paused_consumer_stays_up_and_goes_on_where_it_was(url: str) -> None:
+    sink = ListSink()
+    with consuming(url, sink, queue=REDIS_PUBLISHER, batch=10) as consumer:
+        publish(url, *(posted(f"{number}") for number in range(100)))
+        wait_until(lambda: sink.bodies)
+        assert pause(url, REDIS_PUBLISHER, "olga", "a bad deploy")
+        wait_until(lambda: consumer.status() == "paused")
+        assert REGISTRY.get_sample_value("chatbus_paused", {"queue": REDIS_PUBLISHER.name}) == 1
+        taken = len(sink.bodies)
+        publish(url, *(posted(f"{number}") for number in range(100, 120)))
+        wait_until(lambda: depth(url, REDIS_PUBLISHER) == 120 - taken)
+        assert len(sink.bodies) == taken
+        assert resume(url, REDIS_PUBLISHER)
+        wait_until(lambda: len(sink.bodies) >= 120)
+        assert consumer.status() == "ok"
+        assert REGISTRY.get_sample_value("chatbus_paused", {"queue": REDIS_PUBLISHER.name}) == 0
+    assert sink.bodies == [f"{number}" for number in range(120)]
+
+
+def test_the_other_queue_goes_on(url: str) -> None:
+    pause(url, REDIS_PUBLISHER, "olga")
+    history, log = ListSink(), ListSink()
+    with (
+        consuming(url, history),
+        consuming(url, log, queue=REDIS_PUBLISHER),
+    ):
+        publish(url, posted("one"))
+        wait_until(lambda: history.bodies == ["one"])
+        assert depth(url, REDIS_PUBLISHER) == 1
+        resume(url, REDIS_PUBLISHER)
+        wait_until(lambda: log.bodies == ["one"])
+
+
+def test_a_pause_reaches_every_instance_and_those_that_start_later(url: str) -> None:
+    sinks = [ListSink() for _ in range(3)]
+    with (
+        consuming(url, sinks[0], instance="1") as one,
+        consuming(url, sinks[1], instance="2") as two,
+    ):
+        pause(url, MONGO_WRITER, "olga")
+        wait_until(lambda: one.status() == two.status() == "paused")
+        with consuming(url, sinks[2], instance="3") as three:
+            assert three.status() == "paused"
+            publish(url, posted("one"))
+            assert depth(url, MONGO_WRITER) == 1
+            resume(url, MONGO_WRITER)
+            wait_until(lambda: any(sink.bodies for sink in sinks))
+    assert sum(len(sink.bodies) for sink in sinks) == 1
+
+
+def test_a_pause_outlives_a_crash_of_the_broker(url: str, broker: Broker) -> None:
+    sink = ListSink()
+    with consuming(url, sink, queue=REDIS_PUBLISHER) as consumer:
+        pause(url, REDIS_PUBLISHER, "olga")
+        wait_until(lambda: consumer.status() == "paused")
+        publish(url, *(posted(f"{number}") for number in range(10)))
+        broker.server.kill()
+        wait_until(lambda: consumer.status() == "connecting", what="it misses the broker")
+        broker.server.start()
+        wait_until(lambda: consumer.status() == "paused", 60)
+        assert sink.bodies == []
+        resume(url, REDIS_PUBLISHER)
+        wait_until(lambda: len(sink.bodies) == 10, 60)
+    assert sink.bodies == [f"{number}" for number in range(10)]
+
+
+def test_pausing_and_resuming_twice_changes_nothing(url: str) -> None:
+    assert pause(url, MONGO_WRITER, "olga")
+    assert not pause(url, MONGO_WRITER, "olga")
+    assert depth(url, pause_queue(MONGO_WRITER))
+    assert resume(url, MONGO_WRITER)
+    assert not resume(url, MONGO_WRITER)
+    assert not depth(url, pause_queue(MONGO_WRITER))
+
+
+def test_requests_wait_while_the_workers_are_paused(url: str, site: Site) -> None:
+    worker = site.worker()
+    gateway = site.gateway()
+    assert gateway.get("/first").ok
+    pause(url, WEB_REQUESTS, "olga")
+    wait_until(lambda: "is paused" in worker.output)
+    with ThreadPoolExecutor(4) as pool:
+        ask: Callable[[int], requests.Response] = lambda n: gateway.request("POST", f"/{n}")  # noqa: E731
+        answers = [pool.submit(ask, number) for number in range(4)]
+        wait_until(lambda: depth(url, WEB_REQUESTS) == 4)
+        resume(url, WEB_REQUESTS)
+        assert [answer.result().status_code for answer in answers] == [200] * 4
+    assert sorted(site.runs()) == ["GET /first", *(f"POST /{number}" for number in range(4))]
+
+
+def test_posts_during_many_pauses_run_once_and_are_all_answered(url: str, site: Site) -> None:
+    worker = site.worker()
+    gateway = site.gateway()
+    with ThreadPoolExecutor(4) as pool:
+        answers = []
+        for round_ in range(4):
+            answers += [
+                pool.submit(gateway.request, "POST", f"/{round_}.{number}") for number in range(10)
+            ]
+            pause(url, WEB_REQUESTS, "olga")
+            wait_until(lambda round_=round_: worker.output.count("is paused") > round_)  # type: ignore[misc]
+            resume(url, WEB_REQUESTS)
+            wait_until(lambda round_=round_: worker.output.count("goes on") > round_)  # type: ignore[misc]
+        assert {answer.result().status_code for answer in answers} == {200}
+    assert len(site.runs()) == len(set(site.runs())) == 40
+
+
+def test_the_command_says_what_it_did(url: str, tmp_path: Path) -> None:
+    publish(url, *(posted(f"{number}") for number in range(3)))
+    before = depth(url, MONGO_WRITER)
+    wait = f"{before} messages wait"
+    assert chatbus(url, "pause", "mongo_writer", "--reason", "a bad deploy") == (
+        f"chat.mongo_writer is paused; {wait}.\nLet it go on: chatbus resume mongo_writer\n"
+    )
+    assert "was paused already" in chatbus(url, "pause", "chat.mongo_writer")
+    assert chatbus(url, "resume", "mongo_writer") == f"chat.mongo_writer goes on; {wait}.\n"
+    assert "was not paused" in chatbus(url, "resume", "mongo_writer")
+
+
+@pytest.mark.parametrize("word", ["pause", "resume"])
+def test_a_wrong_name_is_refused_with_those_that_are_accepted(word: str) -> None:
+    output = chatbus("amqp://nowhere", word, "nobody", code=2)
+    assert "'nobody' has no consumers; accepted are mongo_writer, redis_publisher" in output
+
+
+def test_looking_for_a_pause_again_and_again_leaves_no_channel_behind(rabbitmq: RabbitMQ) -> None:
+    with closing(Link(rabbitmq.fresh_vhost())) as link:
+        for _ in range(50):
+            assert link.depth(pause_queue(MONGO_WRITER)) is None
+        assert len(link.connection.connection.channels) <= 2
