@@ -1,4 +1,4 @@
-"""`python -m bench [NAME …] [--file FILE]`: runs the benchmarks and prints what they saw."""
+"""`python -m bench [NAME …]`: runs the benchmarks and prints what they saw."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
-from bench import importing, latency, machine, publishing, startup
+from bench import backlog, consuming, importing, latency, machine, publishing, startup
 
 BENCHMARKS: dict[str, Callable[[argparse.Namespace], None]] = {
     "startup": startup.run,
     "publishing": publishing.run,
+    "consuming": consuming.run,
+    "backlog": backlog.run,
     "latency": latency.run,
     "import": importing.run,
 }
@@ -21,6 +23,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(BENCHMARKS))
     parser.add_argument("--file", type=Path, help="a file of messages to import, else invented")
+    parser.add_argument("--messages", type=int, help="how many, for consuming and backlog")
     arguments = parser.parse_args()
     unknown = set(arguments.names) - BENCHMARKS.keys()
     if unknown:

@@ -38,8 +38,17 @@ def _loop() -> float:
 
 def resident_megabytes(pid: int) -> float:
     """The resident set of a process (proc(5))."""
+    return _status_megabytes(pid, "VmRSS:")
+
+
+def peak_megabytes(pid: int) -> float:
+    """The largest that the resident set of a process ever was."""
+    return _status_megabytes(pid, "VmHWM:")
+
+
+def _status_megabytes(pid: int, field: str) -> float:
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmRSS:"):
+        if line.startswith(field):
             return int(line.split()[1]) / 1024
     raise ProcessLookupError(pid)
 

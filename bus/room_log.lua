@@ -1,62 +1,95 @@
--- Append one event to a room's log and tell the room's channel, as one step.
+-- Append events to a room's log and tell the room's channel of each, as one step.
 --
--- KEYS  meta (hash: epoch, offset, began, rebuild), log (stream, ids "<offset>-0"),
+-- KEYS  meta (hash: epoch, offset, began, renewed, rebuild), log (stream, ids "<offset>-0"),
 --       seen (sorted set: event id by time), removed (sorted set: user id by time)
--- ARGV  event id, event (JSON), channel, longest log, life of a seen id (s), life of an idle
---       room (s), an epoch to use if there is none, replay run or "", added user, removed user
--- Returns the event's offset, or 0 when the event was seen before or the replay must not touch
+-- ARGV  channel, longest log, life of a seen id (s), life of an idle room (s), how often its life
+--       is renewed (s), an epoch to use if there is none, replay run or "";
+--       then for each event: its id, the event (JSON), and "-<user>" if it removes that user,
+--       "+<user>" if it adds them, else ""
+-- Returns for each event its offset, or 0 when it was seen before or the replay must not touch
 -- this room.
+--
+-- Redis does not undo what a script did before an error. So what fails on a key of another type
+-- comes before all that would not bear repetition: of an event that failed nothing is in the log,
+-- and its id does not count as seen. On full memory Redis refuses a script's first write, if that
+-- is one that needs memory.
 local meta, log, seen, removed = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
-local id, event, channel = ARGV[1], ARGV[2], ARGV[3]
-local longest, seen_life, room_life = ARGV[4], tonumber(ARGV[5]), ARGV[6]
-local new_epoch, replay, added_user, removed_user = ARGV[7], ARGV[8], ARGV[9], ARGV[10]
+local channel, longest, seen_life, room_life = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]
+local renewal, new_epoch, replay = tonumber(ARGV[5]), ARGV[6], ARGV[7]
 
-local known = redis.call('HMGET', meta, 'epoch', 'offset', 'rebuild')
-local epoch, rebuild = known[1], known[3]
+local ids, bodies, changes = {}, {}, {}
+for i = 8, #ARGV, 3 do
+  ids[#ids + 1], bodies[#bodies + 1], changes[#changes + 1] = ARGV[i], ARGV[i + 1], ARGV[i + 2]
+end
+
+local known = redis.call('HMGET', meta, 'epoch', 'offset', 'renewed', 'rebuild')
+local epoch, offset, renewed, rebuild = known[1], tonumber(known[2]), tonumber(known[3]), known[4]
 -- A reader may have begun the epoch before there was any event: then there is no log yet.
-local empty = not epoch or known[2] == '0'
+local empty = not epoch or offset == 0
 
+local offsets = {}
+for i in ipairs(ids) do offsets[i] = 0 end
 -- A replay fills a room that has no log, and only until the first live event comes.
 if replay ~= '' and not empty and rebuild ~= replay then
-  return 0
+  return offsets
 end
 
 local time = redis.call('TIME')
 local now = tonumber(time[1])
 if not epoch or (empty and replay ~= '') then
   -- A replay publishes nothing: by the new epoch, readers that wait here learn of it later.
-  epoch = new_epoch
-  redis.call('DEL', log, seen)
+  epoch, offset, renewed = new_epoch, 0, nil
   redis.call('HSET', meta, 'epoch', epoch, 'offset', 0,
     'began', string.format('%d.%06d', time[1], time[2]))
+  redis.call('DEL', log, seen)
   if replay ~= '' then redis.call('HSET', meta, 'rebuild', replay) end
-elseif replay == '' and rebuild then
-  redis.call('HDEL', meta, 'rebuild')
 end
 
-if redis.call('ZADD', seen, 'NX', now, id) == 0 then
-  return 0
+local scores = redis.call('ZMSCORE', seen, unpack(ids))
+local fresh, marks, met = {}, {}, {}
+for i, id in ipairs(ids) do
+  if not scores[i] and not met[id] then
+    met[id] = true
+    fresh[#fresh + 1] = i
+    marks[#marks + 1] = now
+    marks[#marks + 1] = id
+  end
 end
+if rebuild and replay == '' then redis.call('HDEL', meta, 'rebuild') end
+if #fresh == 0 then
+  return offsets
+end
+
+if replay == '' then
+  -- Whom a ticket older than this event must not let in any more. Tickets live for less than
+  -- seen_life, so nobody needs to be kept for longer.
+  for _, i in ipairs(fresh) do
+    local sign, user = changes[i]:sub(1, 1), changes[i]:sub(2)
+    if sign == '-' then
+      redis.call('ZADD', removed, now, user)
+      redis.call('ZREMRANGEBYSCORE', removed, '-inf', '(' .. (now - seen_life))
+      redis.call('EXPIRE', removed, seen_life)
+    elseif sign == '+' then
+      redis.call('ZREM', removed, user)
+    end
+  end
+end
+
+for _, i in ipairs(fresh) do
+  offset = offset + 1
+  offsets[i] = offset
+  redis.call('XADD', log, 'MAXLEN', '~', longest, offset .. '-0', 'event', bodies[i])
+  if replay == '' then
+    redis.call('PUBLISH', channel, epoch .. ' ' .. offset .. ' ' .. bodies[i])
+  end
+end
+redis.call('ZADD', seen, unpack(marks))
+if renewed and now - renewed < renewal then
+  redis.call('HSET', meta, 'offset', offset)
+  return offsets
+end
+
+redis.call('HSET', meta, 'offset', offset, 'renewed', now)
 redis.call('ZREMRANGEBYSCORE', seen, '-inf', '(' .. (now - seen_life))
-
-local offset = redis.call('HINCRBY', meta, 'offset', 1)
-redis.call('XADD', log, 'MAXLEN', '~', longest, offset .. '-0', 'event', event)
-
-redis.call('EXPIRE', meta, room_life)
-redis.call('EXPIRE', log, room_life)
-redis.call('EXPIRE', seen, room_life)
-if replay ~= '' then
-  return offset
-end
-
--- Whom a ticket older than this event must not let in any more. Tickets live for less than
--- seen_life, so nobody needs to be kept for longer.
-if removed_user ~= '' then
-  redis.call('ZADD', removed, now, removed_user)
-  redis.call('ZREMRANGEBYSCORE', removed, '-inf', '(' .. (now - seen_life))
-  redis.call('EXPIRE', removed, seen_life)
-elseif added_user ~= '' then
-  redis.call('ZREM', removed, added_user)
-end
-redis.call('PUBLISH', channel, epoch .. ' ' .. offset .. ' ' .. event)
-return offset
+for _, key in ipairs({meta, log, seen}) do redis.call('EXPIRE', key, room_life) end
+return offsets

@@ -11,25 +11,29 @@ from __future__ import annotations
 import asyncio
 import secrets
 import uuid
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
 
 import redis
 import redis.asyncio
-from redis.asyncio.retry import Retry
+from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
+from redis.retry import Retry
 
-from bus import events
-from bus.errors import SinkUnavailable
-from bus.events import Event, MemberAdded, MemberRemoved
+from bus.errors import PermanentError, SinkUnavailable
+from bus.events import Event
+from bus.redis_script import PipelinedScript, Value
+from bus.room_batch import Call, rounds
 
 LOG_LENGTH = 1_000
 SEEN_SECONDS = 3_600
 IDLE_ROOM_SECONDS = 7 * 86_400
+# A busy room's life is renewed this often, not with every event.
+RENEWAL_SECONDS = 60
 # A recovery longer than this is a history page's work, not the socket's.
 RECOVERY_EVENTS = 500
 RECOVERY_BYTES = 500_000
@@ -41,6 +45,9 @@ _BEGAN = "room_log:began"
 
 _APPEND = files("bus").joinpath("room_log.lua").read_text()
 _READ = files("bus").joinpath("room_read.lua").read_text()
+
+# A key of another type, and a log that is ahead of its offset.
+_KEY_ERRORS = ("WRONGTYPE", "equal or smaller than the target stream top item")
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,52 +111,90 @@ class Published:
 
 
 class RoomLogWriter:
-    """Appends events to their rooms' logs. One instance, one thread."""
+    """Appends events to their rooms' logs. One instance, one thread; ``ping`` from any."""
 
     def __init__(self, client: redis.Redis) -> None:
         self._client = client
-        self._append = client.register_script(_APPEND)
+        self._script = PipelinedScript(client, _APPEND)
 
     @classmethod
-    def connect(cls, url: str, timeout: float = 5.0) -> RoomLogWriter:
-        return cls(redis.Redis.from_url(url, socket_timeout=timeout, socket_connect_timeout=2))
+    def connect(cls, url: str, timeout: float = ANSWER_SECONDS) -> RoomLogWriter:
+        # No retries: how long to wait for Redis is the caller's affair.
+        retry = Retry(NoBackoff(), 0)
+        client = redis.Redis.from_url(
+            url, socket_timeout=timeout, socket_connect_timeout=2, retry=retry, protocol=2
+        )
+        return cls(client)
 
     def append(self, batch: Sequence[Event], *, replay: str = "") -> list[int]:
-        """Appends ``batch`` in order; the offset of each, 0 for one that changed nothing.
+        """Appends ``batch``, each room's events in order; of each its offset, 0 for no change.
 
         With ``replay`` (a name for this replay run) nothing is published, and only rooms whose
-        log is gone are filled. Raises SinkUnavailable; the whole batch may then be given again.
+        log is gone are filled. Raises SinkUnavailable when Redis cannot take anything now, and
+        PermanentError when it can, but not an event of this batch. The whole batch may then be
+        given again.
         """
-        epoch = secrets.token_hex(8)
-        pipeline = self._client.pipeline(transaction=False)
-        for event in batch:
-            self._append(*_call(event, epoch, replay), client=pipeline)
-        try:
-            return pipeline.execute()
-        except RedisError as error:
-            raise SinkUnavailable(f"Redis: {error}") from error
+        lives = (SEEN_SECONDS, IDLE_ROOM_SECONDS, RENEWAL_SECONDS)
+        settings = (LOG_LENGTH, *lives, secrets.token_hex(8), replay)
+        offsets = [0] * len(batch)
+        for calls in rounds(batch):
+            with _redis_errors():
+                answers = self._script.run([_parameters(call, settings) for call in calls])
+            for call, answer in zip(calls, _checked(calls, answers), strict=True):
+                for position, offset in zip(call.positions, answer, strict=True):
+                    offsets[position] = offset
+        return offsets
+
+    def ping(self) -> None:
+        """Raises SinkUnavailable when Redis does not answer."""
+        with _redis_errors():
+            self._client.ping()
 
     def close(self) -> None:
         self._client.close()
 
 
-def _call(event: Event, epoch: str, replay: str) -> tuple[list[str], list[Any]]:
-    """KEYS and ARGV of room_log.lua for one event."""
-    keys = keys_of(event.room_id)
-    added = event.data.user.id if isinstance(event, MemberAdded) else ""
-    removed = event.data.user.id if isinstance(event, MemberRemoved) else ""
-    return [keys.meta, keys.log, keys.seen, keys.removed], [
-        str(event.id),
-        events.encode(event),
-        keys.channel,
-        LOG_LENGTH,
-        SEEN_SECONDS,
-        IDLE_ROOM_SECONDS,
-        epoch,
-        replay,
-        added,
-        removed,
+@contextmanager
+def _redis_errors() -> Iterator[None]:
+    """Turns Redis's errors into SinkUnavailable."""
+    try:
+        yield
+    except RedisError as error:
+        raise SinkUnavailable(f"Redis: {error}") from error
+
+
+def _parameters(call: Call, settings: Sequence[Value]) -> tuple[Sequence[str], Sequence[Value]]:
+    """KEYS and ARGV of room_log.lua."""
+    keys = keys_of(call.room_id)
+    names = (keys.meta, keys.log, keys.seen, keys.removed)
+    return names, (keys.channel, *settings, *call.events)
+
+
+def _checked(calls: Sequence[Call], answers: list[Any]) -> list[list[int]]:
+    """``answers`` if none is an error.
+
+    That Redis is down counts for more than that it refuses one room's keys.
+    """
+    failed = [
+        (call.room_id, answer)
+        for call, answer in zip(calls, answers, strict=True)
+        if isinstance(answer, ResponseError)
     ]
+    for _, error in failed:
+        if not _is_of_keys(error):
+            raise SinkUnavailable(f"Redis: {error}") from error
+    for room_id, error in failed:
+        raise PermanentError(f"Redis refused the log of room {room_id}: {error}") from error
+    return answers
+
+
+def _is_of_keys(error: ResponseError) -> bool:
+    """Whether it comes from what a room's keys hold, so that waiting will not help.
+
+    Redis 6 wraps the errors of a script's commands in one of its own, so they may stand
+    anywhere. Whatever else there is (OOM, LOADING, READONLY, BUSY, NOREPLICAS, NOPERM, …) may pass.
+    """
+    return any(text in str(error) for text in _KEY_ERRORS)
 
 
 def async_client(url: str) -> redis.asyncio.Redis:
@@ -157,7 +202,11 @@ def async_client(url: str) -> redis.asyncio.Redis:
     # redis-py's own socket_timeout rests on asyncio.wait_for, which before Python 3.12 may lose
     # a cancellation. One retry, at once: a restart of Redis ends the connections in the pool.
     client: redis.asyncio.Redis = redis.asyncio.Redis.from_url(
-        url, socket_timeout=None, socket_connect_timeout=2, retry=Retry(NoBackoff(), 1), protocol=2
+        url,
+        socket_timeout=None,
+        socket_connect_timeout=2,
+        retry=AsyncRetry(NoBackoff(), 1),
+        protocol=2,
     )
     return client
 
@@ -166,12 +215,11 @@ def async_client(url: str) -> redis.asyncio.Redis:
 async def answering(seconds: float = ANSWER_SECONDS) -> AsyncIterator[None]:
     """Turns Redis's errors, and no answer in time, into SinkUnavailable."""
     try:
-        async with asyncio.timeout(seconds):
-            yield
+        with _redis_errors():
+            async with asyncio.timeout(seconds):
+                yield
     except TimeoutError as error:
         raise SinkUnavailable(f"Redis: no answer within {seconds:g} s") from error
-    except RedisError as error:
-        raise SinkUnavailable(f"Redis: {error}") from error
 
 
 class RoomLogReader:

@@ -109,13 +109,13 @@ def test_a_killed_server_comes_back_without_a_gap(
         alice.authenticate(ALICE, room_id, other)
         alice.subscribe(room_id)
         writer.append([posted(room_id, "before")])
+        assert alice.bodies(1) == ["before"]
         server.kill()
         try:
             with pytest.raises(SinkUnavailable):
                 writer.append([posted(room_id, "refused")])
             wait_until(lambda: bridge.health() == (503, "not listening to Redis\n"))
             assert bridge.health("/health/live")[0] == 200
-            assert alice.bodies(1) == ["before"]
             error = alice.ask(other)
             assert (error["type"], error["code"]) == ("error", "unavailable")
             with Browser(bridge.url) as late:

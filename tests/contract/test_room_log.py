@@ -11,6 +11,7 @@ import redis
 
 from bus import room_log
 from bus.errors import SinkUnavailable
+from bus.room_batch import CALL_EVENTS
 from bus.room_log import Position, Published, Reading, RoomLogReader, RoomLogWriter, keys_of
 from tests.contract.chat import added, bodies, posted, removed
 from tests.support.servers import Redis
@@ -50,6 +51,42 @@ def test_an_event_counts_once(server: Redis, writer: RoomLogWriter, room_id: uui
     assert writer.append([event, event, other]) == [1, 0, 2]
     assert writer.append([other, event]) == [0, 0]
     assert texts(read(server, room_id)) == ["once", "other"]
+
+
+def test_a_large_batch_of_one_room_keeps_its_order(
+    server: Redis, client: redis.Redis, writer: RoomLogWriter, room_id: uuid.UUID
+) -> None:
+    """It takes several runs of the script."""
+    count = 2 * CALL_EVENTS + 1
+    with client.pubsub() as channel:
+        channel.subscribe(keys_of(room_id).channel)
+        assert channel.get_message(timeout=5)["type"] == "subscribe"
+        batch = [posted(room_id, str(n)) for n in range(count)]
+        assert writer.append(batch) == list(range(1, count + 1))
+        offsets = [
+            Published.parse(channel.get_message(timeout=5)["data"]).position.offset
+            for _ in range(count)
+        ]
+    assert offsets == list(range(1, count + 1))
+    assert texts(read(server, room_id))[-2:] == [str(count - 2), str(count - 1)]
+
+
+def test_a_rooms_life_is_renewed_now_and_then(
+    client: redis.Redis, writer: RoomLogWriter, room_id: uuid.UUID
+) -> None:
+    keys = keys_of(room_id)
+    names = (keys.meta, keys.log, keys.seen)
+    writer.append([posted(room_id)])
+    assert all(client.ttl(name) > 6 * 86_400 for name in names)
+    for name in names:
+        client.expire(name, 100)
+    client.zadd(keys.seen, {"long ago": 1})
+    writer.append([posted(room_id)])
+    assert [client.ttl(name) <= 100 for name in names] == [True] * 3
+    client.hincrby(keys.meta, "renewed", -room_log.RENEWAL_SECONDS)
+    writer.append([posted(room_id)])
+    assert all(client.ttl(name) > 6 * 86_400 for name in names)
+    assert client.zscore(keys.seen, "long ago") is None
 
 
 def test_rooms_do_not_mix(server: Redis, writer: RoomLogWriter) -> None:
