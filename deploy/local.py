@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from bus.settings import Environment
-from deploy.addresses import authority, ports_from, show
+from bus.topology import EVENT_CONSUMERS
+from deploy.addresses import authority, ops_targets, ports_from, show
 from deploy.checks import URLS, check_ports, check_reachable, check_settings
 from deploy.child import Program
 from deploy.data_folder import DataFolder
@@ -19,15 +20,16 @@ from deploy.processes import PROCESSES
 from deploy.supervisor import Stage, Stopped, Supervisor
 
 START_SECONDS = 90.0
+# They publish, so they wait for the queues, too.
 DATABASE_PROCESSES = ("web", "request_worker", "outbox_relay")
 # Whoever publishes stops before those who consume; the servers, which everybody needs, last.
 # Each gets longer than it takes to finish what it has in hand: the gateway holds a request for
 # 30 s, a worker runs one for as long, gunicorn gives its workers 20 s.
 STOP_STAGES = (
     Stage(("gateway",), 35.0),
-    Stage(("web", "request_worker", "bridge", "migrate"), 35.0),
+    Stage(("web", "request_worker", "bridge", "migrate", "topology"), 35.0),
     Stage(("outbox_relay",), 10.0),
-    Stage(("mongo_writer", "redis_publisher"), 10.0),
+    Stage(tuple(EVENT_CONSUMERS), 10.0),
     Stage(("redis", "mongo"), 10.0),
 )
 
@@ -37,7 +39,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--port",
         type=int,
         default=8000,
-        help="of the web; the bridge and the gateway take the next two (default: %(default)s)",
+        help="of the web; the bridge and the gateway take the next two, and the ports after them "
+        "are for the health and metrics of each process (default: %(default)s)",
     )
     parser.add_argument("--host", default="127.0.0.1", help="to listen on (default: %(default)s)")
     parser.add_argument(
@@ -59,15 +62,18 @@ def run(arguments: argparse.Namespace, environment: Environment) -> int:
     started = time.monotonic()
     os.umask(0o077)
     check_settings(environment)
-    ports = ports_from(arguments.port)
+    ports, ops_ports = ports_from(arguments.port)
+    ops_host = environment.text("OPS_HOST", "127.0.0.1")
     with DataFolder(arguments.data) as folder:
         check_ports(arguments.host, ports)
+        check_ports(ops_host, ops_ports)
         check_reachable(environment.values)
         servers, settings = _settings(arguments.host, ports, environment.values, folder)
+        settings |= {"OPS_HOST": ops_host, "OPS_TARGETS": ops_targets(ops_host, ops_ports)}
         folder.write_settings(settings)
         supervisor = Supervisor(folder.write_processes)
         try:
-            _start(supervisor, servers, settings)
+            _start(supervisor, servers, settings, ops_ports)
             show(arguments.host, ports, settings, folder.path, time.monotonic() - started)
             supervisor.run()
         except Stopped:
@@ -77,18 +83,26 @@ def run(arguments: argparse.Namespace, environment: Environment) -> int:
     return 0
 
 
-def _start(supervisor: Supervisor, servers: list[Program], settings: Mapping[str, str]) -> None:
+def _start(
+    supervisor: Supervisor,
+    servers: list[Program],
+    settings: Mapping[str, str],
+    ops_ports: Mapping[str, int],
+) -> None:
     """Starts each process as soon as what it needs is there."""
     environment = {**os.environ, **settings}
     migrate = _program("migrate", ("migrate",), environment, once=True)
-    processes = {name: _program(name, ("run", name), environment) for name in PROCESSES}
+    topology = _program("topology", ("topology", "apply", "--quiet"), environment, once=True)
+    processes = {
+        name: _program(name, ("run", name), environment | {"OPS_PORT": str(port)})
+        for name, port in ops_ports.items()
+    }
     deadline = time.monotonic() + START_SECONDS
     supervisor.start([*servers, migrate])
     supervisor.wait_until_ready([server.name for server in servers], START_SECONDS)
-    supervisor.start(
-        program for name, program in processes.items() if name not in DATABASE_PROCESSES
-    )
-    supervisor.wait_until_ready(["migrate"], deadline - time.monotonic())
+    others = [program for name, program in processes.items() if name not in DATABASE_PROCESSES]
+    supervisor.start([topology, *others])
+    supervisor.wait_until_ready(["migrate", "topology"], deadline - time.monotonic())
     supervisor.start(processes[name] for name in DATABASE_PROCESSES)
     supervisor.wait_until_ready(tuple(PROCESSES), deadline - time.monotonic())
 

@@ -15,7 +15,7 @@ import requests
 
 from deploy.processes import PROCESSES
 from tests.support.ports import HOST, free_ports, is_open
-from tests.support.stack import Stack
+from tests.support.stack import PORTS, Stack
 from tests.support.wait import wait_until
 
 StartStack = Callable[..., Stack]
@@ -137,9 +137,9 @@ def test_data_survive_a_restart(stack: StartStack, tmp_path: Path) -> None:
     assert (again.data / "secrets").read_text() == keys
 
 
-@pytest.mark.parametrize("offset", [0, 1, 2])
+@pytest.mark.parametrize("offset", [0, 1, 2, PORTS - 1])
 def test_a_taken_port_is_named(tmp_path: Path, offset: int) -> None:
-    port = free_ports(3)
+    port = free_ports(PORTS)
     with socket.create_server((HOST, port + offset)):
         line = refused(tmp_path, port)
     assert f"{HOST}:{port + offset}" in line

@@ -14,14 +14,17 @@ import pytest
 import yaml
 
 from bridge import gateway
+from bus.management import Management
 from bus.settings import Environment
 from bus.ticket import KeySet
+from deploy.local import DATABASE_PROCESSES
 from deploy.processes import PROCESSES
 
 ROOT = Path(__file__).parents[2]
 COMPOSE = ROOT / "docker-compose.yml"
 DOCKERFILE = (ROOT / "deploy/Dockerfile").read_text()
 SERVERS = {"rabbitmq", "redis", "mongo", "mysql"}
+ONE_SHOTS = {"migrate": ["chatbus", "migrate"], "topology": ["chatbus", "topology", "apply"]}
 Service = dict[str, Any]
 
 
@@ -50,7 +53,7 @@ def test_the_schema_can_refuse(tmp_path: Path) -> None:
 
 
 def test_every_process_has_a_service(services: dict[str, Service]) -> None:
-    assert set(services) == {*PROCESSES, *SERVERS, "migrate"}
+    assert set(services) == {*PROCESSES, *SERVERS, *ONE_SHOTS}
 
 
 def test_every_service_is_built_from_the_target_of_its_process(
@@ -61,6 +64,27 @@ def test_every_service_is_built_from_the_target_of_its_process(
         assert services[name]["build"]["target"] == name
         assert name in stages
         assert f'ENTRYPOINT ["chatbus", "run", "{name}"]' in DOCKERFILE
+
+
+def test_who_publishes_waits_for_tables_and_queues(services: dict[str, Service]) -> None:
+    for name, words in ONE_SHOTS.items():
+        assert services[name]["entrypoint"] == words
+        assert services[name]["restart"] == "no"
+    done = {"condition": "service_completed_successfully"}
+    for name in DATABASE_PROCESSES:
+        for one_shot in ONE_SHOTS:
+            assert services[name]["depends_on"][one_shot] == done
+
+
+def test_the_broker_has_the_management_api_for_the_processes_alone(
+    services: dict[str, Service],
+) -> None:
+    assert services["rabbitmq"]["image"].endswith("-management")
+    assert services["rabbitmq"]["networks"] == ["bus"]
+    broker = Environment({"BROKER_URL": "amqp://chatbus:x@rabbitmq:5672/%2F"})
+    for name in DATABASE_PROCESSES:
+        api_url = services[name]["environment"]["BROKER_API_URL"]
+        assert Management.from_environment(broker).urls == (api_url,)
 
 
 def test_processes_run_as_nobody_special(services: dict[str, Service]) -> None:

@@ -69,7 +69,7 @@ def test_who_finishes_in_time_is_let_finish_and_who_does_not_is_killed(
 
 def test_every_process_is_in_one_stage() -> None:
     names = [name for stage in STOP_STAGES for name in stage.names]
-    assert sorted(names) == sorted([*PROCESSES, "migrate", "redis", "mongo"])
+    assert sorted(names) == sorted([*PROCESSES, "migrate", "topology", "redis", "mongo"])
 
 
 def test_a_stage_is_longer_than_its_processes_take_to_finish_and_the_whole_has_an_end() -> None:

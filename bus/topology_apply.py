@@ -1,0 +1,191 @@
+"""Making RabbitMQ's topology that of the code without losing a message (``bus.topology_gate``)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+
+from amqp.exceptions import NotFound
+
+from bus import pause
+from bus.broker import Link
+from bus.errors import QueueInUse
+from bus.management import BindingInfo, ExchangeInfo, QueueInfo
+from bus.topology import CONSUMERS, GATE, Queue
+from bus.topology_gate import bind, editing, gate, open_left_gate, probe, refused, unbind
+from bus.topology_plan import DEFAULT_TYPE, KNOWN, Difference, Layout, layout_of
+
+DRAIN_SECONDS = 30.0
+# A consumer looks once a second whether it is paused, and finishes its batch first.
+PAUSE_SECONDS = 20.0
+POLL_SECONDS = 0.1
+
+
+def create(url: str, queues: Sequence[Queue]) -> None:
+    """Declares ``queues``, which are all that there should be, and opens a gate that was left.
+
+    An event that comes while a new exchange gets its bindings would reach some of its queues:
+    nothing goes through it before it has them all. Raises QueueInUse while another apply is at
+    work, or BrokerUnavailable.
+    """
+    with editing(url) as link:
+        layout = layout_of(queues)
+        missing = [exchange for exchange in layout.exchanges if not _exists(link, exchange)]
+        if missing:
+            with gate(link, (), restore=lambda: link.declare(queues)):
+                _declare_exchanges(link, missing)
+                bind(link, GATE.name, layout.bindings)
+                link.declare(queues)
+        else:
+            link.declare(queues)
+    open_left_gate(url)
+
+
+def remove(url: str, extra: Difference, found: Layout) -> None:
+    """Removes what is extra and of ours, where nothing is lost with it.
+
+    ``found`` is what the broker was seen to have. Raises QueueInUse or BrokerUnavailable.
+    """
+    item = extra.item
+    if isinstance(item, BindingInfo):
+        _remove_binding(url, item)
+    elif isinstance(item, ExchangeInfo):
+        _remove_exchange(url, item)
+    elif item.name == GATE.name:
+        open_left_gate(url)
+    else:
+        _remove_queue(url, item, found.bindings_of(item.name))
+
+
+def recreate(url: str, queue: Queue, info: QueueInfo, found: Layout) -> None:
+    """Deletes ``queue`` when its consumers have emptied it, and declares it as the code has it.
+
+    ``info`` and ``found`` are what the broker was seen to have. What should reach the queue is
+    refused meanwhile, and its consumers are paused for the moment of the change. Raises
+    QueueInUse when they don't empty it within DRAIN_SECONDS, or BrokerUnavailable.
+    """
+    bindings = [*found.bindings_of(info.name), *layout_of([queue]).bindings_of(queue.name)]
+    with editing(url) as link:
+        _check_can_be_emptied(link, info)
+        with gate(link, bindings, restore=lambda: link.declare([queue])):
+            _drain_and_replace(url, link, queue, info, bindings)
+
+
+def _exists(link: Link, exchange: ExchangeInfo) -> bool:
+    try:
+        with probe(link) as channel:
+            channel.exchange_declare(exchange.name, exchange.type, passive=True)
+    except NotFound:
+        return False
+    return True
+
+
+def _declare_exchanges(link: Link, exchanges: Iterable[ExchangeInfo]) -> None:
+    for exchange in exchanges:
+        link.channel.exchange_declare(
+            exchange.name,
+            exchange.type,
+            durable=True,
+            auto_delete=False,
+            arguments={**exchange.arguments},
+        )
+
+
+def _remove_binding(url: str, binding: BindingInfo) -> None:
+    if binding.destination not in {queue.name for queue in KNOWN.queues}:
+        raise QueueInUse(f"{binding.destination} is not ours; unbind it by hand if nobody needs it")
+    with editing(url) as link:
+        unbind(link, [binding])
+
+
+def _remove_exchange(url: str, exchange: ExchangeInfo) -> None:
+    with editing(url) as link, refused("something is bound to it"):
+        link.channel.exchange_delete(exchange.name, if_unused=True)
+
+
+def _remove_queue(url: str, info: QueueInfo, bindings: list[BindingInfo]) -> None:
+    """Deletes a queue that holds no message, taken ones included, and has no consumer."""
+    with editing(url) as link:
+        # A queue that is plainly in use costs nobody a refusal.
+        _check_unused(link, info)
+        with gate(link, bindings, restore=lambda: bind(link, info.name, bindings)):
+            unbind(link, bindings)
+            _delete(link, info)
+
+
+def _drain_and_replace(
+    url: str, link: Link, queue: Queue, info: QueueInfo, bindings: list[BindingInfo]
+) -> None:
+    deadline = time.monotonic() + DRAIN_SECONDS
+    while True:
+        # Each time: a publisher's guard that cannot see bindings makes them again.
+        unbind(link, bindings)
+        _wait(lambda: _counts(link, info)[0] == 0, deadline - time.monotonic())
+        with _paused(url, queue):
+            _wait(lambda: _counts(link, info)[1] == 0, PAUSE_SECONDS)
+            try:
+                _delete(link, info)
+            except QueueInUse:
+                # What the consumers had taken and not finished went back.
+                if time.monotonic() > deadline:
+                    raise
+            else:
+                return link.declare([queue])
+
+
+@contextmanager
+def _paused(url: str, queue: Queue) -> Iterator[None]:
+    """Pauses the queue's consumers; where somebody else has, they stay so."""
+    ours = queue in CONSUMERS.values() and pause.pause(url, queue, "chatbus topology apply")
+    try:
+        yield
+    finally:
+        if ours:
+            pause.resume(url, queue)
+
+
+def _delete(link: Link, info: QueueInfo) -> None:
+    _check_unused(link, info)
+    # Quorum queues know no conditions; theirs was checked, behind the gate.
+    conditional = _type(info) == DEFAULT_TYPE
+    with probe(link) as channel, refused("messages or consumers came just now"):
+        channel.queue_delete(info.name, if_unused=conditional, if_empty=conditional)
+
+
+def _check_can_be_emptied(link: Link, info: QueueInfo) -> None:
+    """Raises QueueInUse."""
+    _, consumers = _counts(link, info)
+    if _type(info) == "stream" or not consumers:
+        _check_unused(link, info)
+
+
+def _check_unused(link: Link, info: QueueInfo) -> None:
+    """Raises QueueInUse.
+
+    Whoever has taken a message from a quorum queue and not settled it counts as a consumer; so
+    without any, nothing but what is ready is on it.
+    """
+    if _type(info) == "stream":
+        raise QueueInUse("a stream is a log that others may read; delete it by hand")
+    ready, consumers = _counts(link, info)
+    if ready or consumers:
+        raise QueueInUse(f"messages waiting on it: {ready}, consumers: {consumers}")
+
+
+def _counts(link: Link, info: QueueInfo) -> tuple[int, int]:
+    """Messages that wait and consumers, as they are at one moment."""
+    with probe(link) as channel:
+        declared = channel.queue_declare(info.name, passive=True)
+    return declared.message_count, declared.consumer_count
+
+
+def _type(info: QueueInfo) -> str:
+    return str(info.arguments.get("x-queue-type", DEFAULT_TYPE))
+
+
+def _wait(done: Callable[[], bool], seconds: float) -> None:
+    """The broker tells of no such change, so it is asked; gives up after ``seconds``."""
+    deadline = time.monotonic() + seconds
+    while not done() and time.monotonic() < deadline:
+        time.sleep(POLL_SECONDS)

@@ -1,0 +1,38 @@
+"""What is on a broker now, as ``bus.topology_plan`` compares it."""
+
+from __future__ import annotations
+
+from bus.broker import Link
+from bus.errors import BrokerUnavailable
+from bus.management import BindingInfo, Management
+from bus.topology import EXCHANGES, QUEUES
+from bus.topology_plan import Layout, layout_of
+
+
+def found_on_rabbitmq(management: Management) -> Layout:
+    """Everything in the virtual host but what its connections hold for themselves. Raises
+    BrokerUnavailable."""
+    return Layout(
+        tuple(management.exchanges()),
+        tuple(queue for queue in management.queues() if not queue.exclusive),
+        tuple(management.bindings()),
+    )
+
+
+def found_on_redis(url: str) -> Layout:
+    """The bindings in kombu's tables, which are all that Redis keeps of a topology: exchanges
+    and queues are there when they are written to. Raises BrokerUnavailable."""
+    code = layout_of(QUEUES)
+    link = Link(url)
+    try:
+        tables = {exchange.name: link.channel.get_table(exchange.name) for exchange in EXCHANGES}
+    except link.errors as error:
+        raise BrokerUnavailable(f"Redis as broker: {error!r}") from error
+    finally:
+        link.close()
+    bindings = tuple(
+        BindingInfo(exchange, queue, "queue", routing_key)
+        for exchange, table in tables.items()
+        for routing_key, _, queue in table
+    )
+    return Layout(code.exchanges, code.queues, bindings)
