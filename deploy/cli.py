@@ -15,8 +15,6 @@ from bus.process import configure_logging
 from bus.settings import Environment
 from deploy.processes import load
 
-LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
-
 # Word → its help and the module with its ``add_arguments(parser)`` and
 # ``run(arguments, environment) -> exit code``.
 WORDS = {
@@ -25,6 +23,13 @@ WORDS = {
     "migrate": ("bring the database to this version", "webapp.project.migrate"),
     "import": ("publish a file of messages", "webapp.importing.command"),
     "replay": ("feed the archive to one consumer again", "consumers.replay"),
+    "topology": ("compare the broker with the code, and make it agree", "deploy.topology"),
+    "deadletters": ("look at dead letters, redrive or drop them", "deploy.deadletters"),
+    "trace": ("say where a message is", "deploy.trace"),
+    "status": ("show queues, servers and processes", "deploy.status"),
+    "pause": ("stop a queue's consumers, and let it fill", "deploy.pause"),
+    "resume": ("let a paused queue's consumers go on", "deploy.resume"),
+    "asyncapi": ("describe the bus and the socket as AsyncAPI", "deploy.asyncapi"),
 }
 
 
@@ -53,11 +58,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command and returns its exit code: 2 for bad input, 1 for what went wrong."""
     try:
         parsed = _parser().parse_args(arguments)
-        return _run(parsed)
+        code = _run(parsed)
+        sys.stdout.flush()
+        return code
     except SettingError as error:
         return _complain(error, 2)
     except BusError as error:
         return _complain(error, 1)
+    except BrokenPipeError:
+        # The reader has gone, as in `| head`: what is left goes nowhere, and quietly.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except KeyboardInterrupt:
         return 130
 
@@ -99,7 +110,7 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.word != "up" and arguments.data:
         _take_settings_from(arguments.data)
     environment = Environment(os.environ)
-    configure_logging(getattr(arguments, "process", arguments.word), _log_level(environment))
+    configure_logging(getattr(arguments, "process", arguments.word), environment)
     return int(_module(arguments.word).run(arguments, environment))
 
 
@@ -116,13 +127,6 @@ def _take_settings_from(data: Path) -> None:
     for name, value in running_settings(data).items():
         if not os.environ.get(name):
             os.environ[name] = value
-
-
-def _log_level(environment: Environment) -> str:
-    level = environment.text("LOG_LEVEL", "INFO").upper()
-    if level not in LOG_LEVELS:
-        raise SettingError("LOG_LEVEL", f"{level!r}; accepted are {', '.join(LOG_LEVELS)}")
-    return level
 
 
 def _complain(error: BusError, code: int) -> int:

@@ -67,8 +67,8 @@ def test_help_of_a_word(word: str) -> None:
         (("fly",), "'fly'"),
         (("run",), "NAME"),
         (("up", "--port", "many"), "--port"),
-        (("up", "--port", "65534"), "1 to 65533"),
-        (("up", "--port", "0"), "1 to 65533"),
+        (("up", "--port", "65534"), "1 to 65526"),
+        (("up", "--port", "0"), "1 to 65526"),
         (("up", "--wings"), "--wings"),
         (("up", "--data", "/proc/none"), "/proc/none"),
         (("migrate", "--data", "/nowhere"), "/nowhere"),
@@ -96,6 +96,7 @@ def test_an_unknown_process_gets_the_accepted_ones() -> None:
         ("DATABASE_URL", "oracle://127.0.0.1/"),
         ("TICKET_KEYS", "k1:short"),
         ("LOG_LEVEL", "LOUD"),
+        ("LOG_FORMAT", "xml"),
     ],
 )
 def test_up_refuses_a_bad_setting(tmp_path: Path, name: str, value: str) -> None:

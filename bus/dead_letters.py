@@ -1,0 +1,139 @@
+"""The dead letters of one queue, in the hands of an operator who looks, redrives or drops.
+
+A letter leaves only by being settled: one that is redriven after the broker has confirmed it on
+its queue, so a command that is killed loses none, and at worst sends some twice. All others go
+back in their order when the operator has done. One operator at a time: two would each see a part.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+
+from bus.broker import Link
+from bus.claim import Renew, claim
+from bus.errors import BrokerUnavailable
+from bus.letter import Letter
+from bus.message import Delivery
+from bus.publisher import Publisher
+from bus.source import Source, open_source
+from bus.topology import Queue
+
+# Letters that are looked at and kept are held until the end; RabbitMQ counts them in 16 bits.
+MOST_HELD = 50_000
+BATCH = 100
+ANSWER_SECONDS = 10.0
+RETURN_SECONDS = 5.0
+POLL_SECONDS = 0.02
+# Whose unsettled letters the next operator on Redis gives back.
+INSTANCE = "operator"
+
+
+class DeadLetters:
+    """What ``open_dead_letters`` gives: ``count`` letters, and what may be done with them.
+
+    Use it from one thread. Every method raises BrokerUnavailable, and QueueBusy when another
+    operator took over.
+    """
+
+    def __init__(self, url: str, queue: Queue, count: int, renew_claim: Renew) -> None:
+        self.queue = queue
+        self._dead = dead_queue(queue)
+        self.count = count
+        self._url = url
+        self._renew_claim = renew_claim
+        self._source: Source | None = None
+        self._seen = 0
+        self._settled = 0
+
+    @property
+    def left(self) -> int:
+        """How many of ``count`` are not settled."""
+        return self.count - self._settled
+
+    @property
+    def unseen(self) -> int:
+        """How many of ``count`` ``read`` has not come to."""
+        return self.count - self._seen
+
+    def read(self) -> Iterator[list[Letter]]:
+        """What lay there at the start, oldest first, in batches.
+
+        Ends before the last of them when MOST_HELD are unsettled.
+        """
+        while self.unseen and self._seen - self._settled < MOST_HELD:
+            deliveries = self._receive(min(BATCH, self.unseen))
+            self._seen += len(deliveries)
+            yield [Letter(self.queue, delivery) for delivery in deliveries]
+
+    def redrive(self, publisher: Publisher, letters: Sequence[Letter]) -> None:
+        """Sends ``letters`` to their queue alone and settles them once that is confirmed.
+
+        Raises PublishRefused (the queue is full or gone), PublishTimeout or PublishUnconfirmed;
+        then ``letters`` are still here, and some of them perhaps on the queue as well.
+        """
+        publisher.publish(*(letter.to_message() for letter in letters))
+        self.drop(letters)
+
+    def drop(self, letters: Sequence[Letter]) -> None:
+        """Settles ``letters``: they are gone."""
+        self._renew_claim()
+        self._opened().ack([letter.delivery for letter in letters])
+        self._settled += len(letters)
+
+    def close(self) -> None:
+        """Gives back what is not settled."""
+        if self._source:
+            self._source.close()
+
+    def _receive(self, limit: int) -> list[Delivery]:
+        self._renew_claim()
+        deliveries = self._opened().receive(limit, ANSWER_SECONDS)
+        if not deliveries:
+            raise BrokerUnavailable(
+                f"{self._dead.name} stalls after {self._seen} of {self.count} letters; "
+                "does another program read from it?"
+            )
+        return deliveries
+
+    def _opened(self) -> Source:
+        if self._source is None:
+            self._source = _subscribe(self._url, self._dead)
+        return self._source
+
+
+@contextmanager
+def open_dead_letters(url: str, queue: Queue) -> Iterator[DeadLetters]:
+    """The dead letters of ``queue``, for this operator alone until the block ends.
+
+    Raises QueueBusy when another one has them, and BrokerUnavailable.
+    """
+    dead = dead_queue(queue)
+    with closing(Link(url)) as link, claim(link, dead) as renew_claim:
+        if not link.is_amqp:
+            # An operator who was killed holds letters until the next one subscribes.
+            _subscribe(url, dead).close()
+        letters = DeadLetters(url, queue, link.depth(dead) or 0, renew_claim)
+        try:
+            yield letters
+        finally:
+            letters.close()
+        _wait_until_returned(link, dead, letters.left)
+
+
+def dead_queue(queue: Queue) -> Queue:
+    """Where the dead letters of ``queue`` lie, which must have such a place."""
+    assert queue.dead_letters, queue.name
+    return queue.dead_letters
+
+
+def _subscribe(url: str, dead: Queue) -> Source:
+    return open_source(url, dead, prefetch=MOST_HELD, instance=INSTANCE)
+
+
+def _wait_until_returned(link: Link, dead: Queue, number: int) -> None:
+    """RabbitMQ gives back after the connection has ended; the next command must see them all."""
+    deadline = time.monotonic() + RETURN_SECONDS
+    while (link.depth(dead) or 0) < number and time.monotonic() < deadline:
+        time.sleep(POLL_SECONDS)

@@ -1,0 +1,73 @@
+"""Finding one event in a room's log in Redis, for whoever asks where it is; it changes nothing."""
+
+from __future__ import annotations
+
+import uuid
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import redis
+from redis.exceptions import RedisError
+
+from bus import events
+from bus.errors import InvalidEvent, SinkUnavailable
+from bus.room_log import ANSWER_SECONDS, keys_of
+
+PAGE = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """What Redis knows of an event.
+
+    ``offset`` is None once the log has been trimmed past it, ``since`` (when it was logged) once
+    the event is older than what the log remembers of ids, ``bus.room_log.SEEN_SECONDS``.
+    """
+
+    epoch: str
+    offset: int | None
+    since: datetime | None
+
+
+def find(url: str, room_id: uuid.UUID, event_id: uuid.UUID) -> Sighting | None:
+    """The event in its room's log; None if Redis knows nothing of it. Raises SinkUnavailable."""
+    keys = keys_of(room_id)
+    client = redis.Redis.from_url(url, socket_timeout=ANSWER_SECONDS, socket_connect_timeout=2)
+    try:
+        with closing(client):
+            seen: Any = client.zscore(keys.seen, str(event_id))
+            offset = _offset(client, keys.log, event_id)
+            epoch: Any = client.hget(keys.meta, "epoch")
+    except RedisError as error:
+        raise SinkUnavailable(f"Redis: {error}") from error
+    if epoch is None or (seen is None and offset is None):
+        return None
+    return Sighting(epoch.decode(), offset, datetime.fromtimestamp(seen, UTC) if seen else None)
+
+
+def _offset(client: redis.Redis, log: str, event_id: uuid.UUID) -> int | None:
+    """Newest first, page by page: a log may be megabytes."""
+    before = "+"
+    while page := _page(client, log, before):
+        for key, fields in page:
+            if _is(fields[b"event"], event_id):
+                return int(key.split(b"-")[0])
+        before = f"({page[-1][0].decode()}"
+    return None
+
+
+def _page(client: redis.Redis, log: str, before: str) -> list[Any]:
+    page: Any = client.xrevrange(log, before, "-", count=PAGE)
+    return list(page)
+
+
+def _is(body: bytes, event_id: uuid.UUID) -> bool:
+    # Decoding is for those that hold the id at all: its own event, and edits of the message.
+    if str(event_id).encode() not in body:
+        return False
+    try:
+        return events.decode(body).id == event_id
+    except InvalidEvent:
+        return False

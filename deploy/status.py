@@ -1,0 +1,80 @@
+"""``chatbus status``: queues, servers and processes on one page, once or again and again."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable, Iterator
+
+import msgspec
+
+from bus.errors import SettingError
+from bus.settings import Environment
+from deploy.probing import look, targets_of
+from deploy.snapshot import Report, compare
+from deploy.status_view import lines, picture
+
+SAMPLE_SECONDS = 1.0
+LONGEST_INTERVAL = 3_600.0
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Shows queues, servers and processes. Exit status: 0 if all is well, 1 if something is "
+        "not. Processes are found by OPS_TARGETS (name=host:port,…) or by --data."
+    )
+    parser.add_argument("--watch", action="store_true", help="go on until Ctrl-C")
+    parser.add_argument(
+        "--interval", type=float, default=2.0, metavar="S", help="of --watch (default: 2 seconds)"
+    )
+    parser.add_argument(
+        "--json", action="store_true", help="one JSON object, with --watch one a line"
+    )
+
+
+def run(arguments: argparse.Namespace, environment: Environment) -> int:
+    """Shows the status; the exit status. Raises SettingError."""
+    if not 0.1 <= arguments.interval <= LONGEST_INTERVAL:
+        raise SettingError("--interval", f"accepted are seconds from 0.1 to {LONGEST_INTERVAL:g}")
+    seconds = arguments.interval if arguments.watch else SAMPLE_SECONDS
+    reports = _reports(environment, seconds)
+    if arguments.watch:
+        _watch(reports, as_json=arguments.json)
+    report = next(reports)
+    _printer(as_json=arguments.json)(report)
+    return 1 if report.problems else 0
+
+
+def _reports(environment: Environment, seconds: float) -> Iterator[Report]:
+    """A report every ``seconds``, each with the rates since the one before."""
+    targets = targets_of(environment)
+    before = look(environment, targets)
+    while True:
+        time.sleep(seconds)
+        after = look(environment, targets)
+        yield compare(before, after)
+        before = after
+
+
+def _watch(reports: Iterator[Report], *, as_json: bool) -> None:
+    """Shows reports until Ctrl-C."""
+    if as_json or not sys.stdout.isatty():
+        show = _printer(as_json=as_json)
+        for report in reports:
+            show(report)
+    from rich.live import Live
+
+    with Live(auto_refresh=False, screen=True) as live:
+        for report in reports:
+            live.update(picture(report), refresh=True)
+
+
+def _printer(*, as_json: bool) -> Callable[[Report], None]:
+    if as_json:
+        return lambda report: print(msgspec.json.encode(report).decode(), flush=True)
+    if sys.stdout.isatty():
+        from rich.console import Console
+
+        return lambda report: Console().print(picture(report))
+    return lambda report: print("\n".join(lines(report)), flush=True)

@@ -1,0 +1,179 @@
+"""``chatbus trace MESSAGE_ID``: where is my message?"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import uuid
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+from typing import Any
+
+from bus import events
+from bus.errors import SettingError
+from bus.settings import Environment
+from bus.topology import EVENT_QUEUES, Queue
+from deploy import whereabouts
+from deploy.letter_view import escaped
+from deploy.whereabouts import Answer, ask
+
+# RFC 9562: version 7 begins with the time, in milliseconds.
+TIME_ORDERED = 7
+TIME_SHIFT = 80
+DAY_MILLISECONDS = 86_400_000
+MOST_HOURS = 10_000.0
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One line of the report; ``queue``: the one that it is about, if any."""
+
+    name: str
+    answer: Answer
+    queue: str | None = None
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Says where a message is: accepted, stored, logged in Redis, dead, or still waiting. "
+        "Exit code 0 if it was found anywhere, 1 if nowhere."
+    )
+    parser.add_argument("message_id", metavar="MESSAGE_ID", help="as the POST's answer has it")
+    parser.add_argument("--room", metavar="ROOM_ID", help="its room, for when nothing else tells")
+    parser.add_argument(
+        "--within",
+        type=_hours,
+        default=1.0,
+        metavar="HOURS",
+        help="search the archive this far from the message's time on (default: %(default)g); "
+        "an imported message is archived at its import",
+    )
+    parser.add_argument("--json", action="store_true", help="one JSON object")
+
+
+def run(arguments: argparse.Namespace, environment: Environment) -> int:
+    """Raises SettingError for an id that is none."""
+    event_id = _event_id(arguments.message_id)
+    room_id = _uuid("--room", arguments.room) if arguments.room else None
+    parts = _search(environment, event_id, room_id, timedelta(hours=arguments.within))
+    if arguments.json:
+        print(json.dumps(_document(event_id, parts)))
+    else:
+        print("\n".join(_lines(event_id, parts)))
+    return 0 if _found(parts) else 1
+
+
+def _search(
+    environment: Environment, event_id: uuid.UUID, room_id: uuid.UUID | None, within: timedelta
+) -> list[Part]:
+    """Asks every place, those first that may tell the event's room and type."""
+    on_broker = _broker(environment)
+    accepted = on_broker(whereabouts.accepted, event_id, within)
+    dead = [on_broker(whereabouts.dead, queue, event_id) for queue in EVENT_QUEUES]
+    facts = _facts([accepted, *dead])
+    message_id = uuid.UUID(facts.get("message_id", str(event_id)))
+    stored = ask("MongoDB", partial(whereabouts.stored, environment, event_id, message_id))
+    room_id = room_id or _room({**stored.facts, **facts})
+    logged = ask("Redis", lambda: whereabouts.logged(environment.redis_url(), room_id, event_id))
+    parts = [Part("accepted", accepted), Part("stored", stored), Part("logged", logged)]
+    parts += [Part("dead", a, q.name) for q, a in zip(EVENT_QUEUES, dead, strict=True)]
+    is_accepted = _found(parts)
+    for queue, buried in zip(EVENT_QUEUES, dead, strict=True):
+        if _takes(queue, facts):
+            sunk = whereabouts.sink_of(queue, stored=stored, logged=logged)
+            answer = on_broker(whereabouts.waiting, queue, sunk, buried, is_accepted)
+            parts.append(Part("waiting", answer, queue.name))
+    return parts
+
+
+def _broker(environment: Environment) -> Callable[..., Answer]:
+    """Asks the broker, unless it gave no answer the first time: a stalled one takes seconds."""
+    broker = ask("the broker", partial(whereabouts.broker, environment))
+    if broker.state == "unknown":
+        return lambda lookup, *arguments: broker
+    url = environment.broker_url()
+    return lambda lookup, *arguments: ask("the broker", partial(lookup, url, *arguments))
+
+
+def _facts(answers: Iterable[Answer]) -> dict[str, Any]:
+    """What the event's copies on the broker tell of it."""
+    known: dict[str, Any] = {}
+    for answer in answers:
+        known = {name: value for name, value in answer.facts.items() if value} | known
+    return known
+
+
+def _room(facts: Mapping[str, Any]) -> uuid.UUID | None:
+    return uuid.UUID(facts["room_id"]) if "room_id" in facts else None
+
+
+def _takes(queue: Queue, facts: Mapping[str, Any]) -> bool:
+    """Whether the event, as far as it is known, came to ``queue``."""
+    return "type" not in facts or queue.takes(f"room.{facts.get('room_id')}.{facts['type']}")
+
+
+def _found(parts: Iterable[Part]) -> bool:
+    return any(part.answer.state == "yes" for part in parts)
+
+
+def _lines(event_id: uuid.UUID, parts: list[Part]) -> Iterable[str]:
+    facts = _facts(part.answer for part in parts)
+    yield f"{event_id}  {events.timestamp(event_id)}"
+    for name in ("type", "room_id", "trace_id"):
+        if name in facts:
+            yield f"{name:<9} {escaped(str(facts[name]))}"
+    for part in parts:
+        yield f"{part.name:<9} {part.answer.state:<8} {escaped(part.answer.text)}"
+    if not _found(parts):
+        yield "found nowhere"
+
+
+def _document(event_id: uuid.UUID, parts: list[Part]) -> dict[str, Any]:
+    return {
+        "id": str(event_id),
+        "time": events.timestamp(event_id),
+        "found": _found(parts),
+        "parts": [
+            {
+                "part": part.name,
+                **({"queue": part.queue} if part.queue else {}),
+                "state": part.answer.state,
+                "text": part.answer.text,
+                **part.answer.facts,
+            }
+            for part in parts
+        ],
+    }
+
+
+def _event_id(text: str) -> uuid.UUID:
+    """A UUIDv7 that somebody can have made by now."""
+    event_id = _uuid("MESSAGE_ID", text)
+    latest = events.new_id().int + (DAY_MILLISECONDS << TIME_SHIFT)
+    if event_id.version != TIME_ORDERED or event_id.int > latest:
+        raise SettingError("MESSAGE_ID", f"{event_id} is no message's id; accepted is a UUIDv7")
+    return event_id
+
+
+def _uuid(name: str, text: str) -> uuid.UUID:
+    try:
+        return uuid.UUID(text)
+    except ValueError:
+        raise SettingError(
+            name, f"{text!r} is no id; accepted is a UUID like {events.new_id()}"
+        ) from None
+
+
+def _hours(text: str) -> float:
+    try:
+        hours = float(text)
+    except ValueError:
+        hours = math.nan
+    if not 0 < hours <= MOST_HOURS:
+        raise argparse.ArgumentTypeError(
+            f"{text!r}; accepted are hours, more than 0 and at most {MOST_HOURS:g}"
+        )
+    return hours

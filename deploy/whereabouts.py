@@ -1,0 +1,214 @@
+"""Where an event is: what the archive, MongoDB, Redis and the queues know of it.
+
+Each place answers for itself: one that is away makes only its own answer unknown.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal
+
+from bus import events
+from bus.broker import Link, is_amqp
+from bus.dead_letters import dead_queue, open_dead_letters
+from bus.errors import BrokerUnavailable, BusError, InvalidEvent, SinkUnavailable
+from bus.events import MessageDeleted, MessageEdited
+from bus.letter import Letter
+from bus.message import Delivery
+from bus.room_log import SEEN_SECONDS
+from bus.room_search import find
+from bus.settings import Environment
+from bus.stream import read_stream
+from bus.topology import ARCHIVE, MONGO_WRITER, REDIS_PUBLISHER, Queue, pause_queue
+from bus.trace import HEADER, trace_id_of
+
+# Clocks of the web tier and the broker may differ by this much.
+CLOCK_SKEW = timedelta(minutes=1)
+LONGEST_REASON = 100
+
+State = Literal["yes", "no", "unknown"]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What one place says: a sentence for people, ``facts`` for programs."""
+
+    state: State
+    text: str
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+def ask(place: str, lookup: Callable[[], Answer]) -> Answer:
+    """The answer of ``lookup``, or that ``place`` does not give one."""
+    try:
+        return lookup()
+    except (BrokerUnavailable, SinkUnavailable) as error:
+        cause = error.__cause__ or error
+        reason = " ".join(str(cause).split())[:LONGEST_REASON] or type(cause).__name__
+        return Answer("unknown", f"{place} cannot be reached: {reason}")
+    except BusError as error:
+        return Answer("unknown", str(error))
+
+
+def broker(environment: Environment) -> Answer:
+    """Whether it answers at all; the others are not asked when it doesn't."""
+    with closing(Link(environment.broker_url())) as link:
+        link.ping()
+    return Answer("yes", "answers")
+
+
+def accepted(url: str, event_id: uuid.UUID, within: timedelta) -> Answer:
+    """The event in the archive, of what came there until ``within`` after the event's time."""
+    if not is_amqp(url):
+        return Answer("unknown", "this broker keeps no archive: Redis has no streams")
+    with closing(Link(url)) as link:
+        if link.depth(ARCHIVE) is None:
+            return Answer("unknown", f"this broker keeps no archive: there is no {ARCHIVE.name}")
+    delivery = _archived(url, event_id, within)
+    if delivery is None:
+        hours = within / timedelta(hours=1)
+        text = f"not in {ARCHIVE.name} within {hours:g} h of its time; --within HOURS looks further"
+        return Answer("no", text)
+    offset = delivery.headers["x-stream-offset"]
+    text = f"in {ARCHIVE.name} at offset {offset}, routing key {delivery.routing_key}"
+    facts = {"offset": offset, "routing_key": delivery.routing_key, **_facts(delivery)}
+    return Answer("yes", text, facts)
+
+
+def stored(environment: Environment, event_id: uuid.UUID, message_id: uuid.UUID) -> Answer:
+    """Whether the document of ``message_id`` in MongoDB knows this event of it."""
+    document = _document(environment.mongo_url(), message_id)
+    if document is None or document["last_event_id"] < str(event_id):
+        return Answer("no", "not in MongoDB")
+    if event_id == message_id and "user" not in document:
+        return Answer("no", "not in MongoDB, where only a later change of it is")
+    names = ("room_id", "stored_at", "edited_at", "deleted_at")
+    changes = [
+        f"; {name.removesuffix('_at')} {document[name]}"
+        for name in ("edited_at", "deleted_at")
+        if document[name]
+    ]
+    text = f"in MongoDB since {document['stored_at']}{''.join(changes)}"
+    return Answer("yes", text, {name: document[name] for name in names})
+
+
+def logged(url: str, room_id: uuid.UUID | None, event_id: uuid.UUID) -> Answer:
+    """The event in its room's log in Redis."""
+    if room_id is None:
+        return Answer("unknown", "nothing tells the room; give it with --room")
+    sighting = find(url, room_id, event_id)
+    if sighting is None:
+        return _not_logged(event_id)
+    since = events.format_time(sighting.since) if sighting.since else None
+    facts = {"epoch": sighting.epoch, "offset": sighting.offset, "logged_at": since}
+    when = f" since {since}" if since else ""
+    if sighting.offset is None:
+        return Answer("yes", f"was logged {since}; trimmed from the log since then", facts)
+    place = f"in the room's log{when} at offset {sighting.offset} of epoch {sighting.epoch}"
+    return Answer("yes", place, facts)
+
+
+def dead(url: str, queue: Queue, event_id: uuid.UUID) -> Answer:
+    """The event among the dead letters of ``queue``."""
+    name = dead_queue(queue).name
+    with open_dead_letters(url, queue) as letters:
+        batches = letters.read()
+        found = [letter for batch in batches for letter in batch if letter.id == str(event_id)]
+        unseen = letters.unseen
+    if found:
+        return _dead(name, found[-1])
+    if unseen:
+        return Answer("unknown", f"not among the first of {name}; {unseen:,} were not looked at")
+    return Answer("no", f"not in {name}")
+
+
+def waiting(url: str, queue: Queue, sunk: Answer, buried: Answer, is_accepted: bool) -> Answer:
+    """Whether the event must still be on ``queue``: nobody can look into it, so by exclusion.
+
+    ``sunk`` and ``buried`` tell whether it went on to the sink or to the dead letters.
+    """
+    if "yes" in (sunk.state, buried.state):
+        return Answer("no", f"no longer in {queue.name}")
+    with closing(Link(url)) as link:
+        depth = link.depth(queue) or 0
+        is_paused = bool(link.depth(pause_queue(queue)))
+    state, text = _waiting(queue, depth, sunk.state, is_accepted)
+    paused = "; its consumers are paused" if is_paused else ""
+    return Answer(state, text + paused, {"depth": depth, "paused": is_paused})
+
+
+def sink_of(queue: Queue, *, stored: Answer, logged: Answer) -> Answer:
+    """What the sink behind ``queue`` said."""
+    sinks = {MONGO_WRITER.name: stored, REDIS_PUBLISHER.name: logged}
+    return sinks.get(queue.name) or Answer("unknown", f"nobody here knows the sink of {queue.name}")
+
+
+def _document(url: str, message_id: uuid.UUID) -> Mapping[str, Any] | None:
+    from pymongo.errors import PyMongoError
+
+    from consumers.mongo_writer import open_messages
+
+    messages = open_messages(url)
+    try:
+        return messages.find_one({"_id": str(message_id)})
+    except PyMongoError as error:
+        raise SinkUnavailable(f"MongoDB: {error}") from error
+    finally:
+        messages.database.client.close()
+
+
+def _archived(url: str, event_id: uuid.UUID, within: timedelta) -> Delivery | None:
+    """The archive has no index but the time at which it took an event."""
+    time = events.time_of(event_id)
+    end = int((time + within + CLOCK_SKEW).timestamp())
+    for batch in read_stream(url, ARCHIVE, time - CLOCK_SKEW):
+        for delivery in batch:
+            if delivery.message_id == str(event_id):
+                return delivery
+        # An event is archived after it happened: what follows a later one is later too.
+        if any((delivery.timestamp or 0) > end for delivery in batch):
+            return None
+    return None
+
+
+def _facts(delivery: Delivery) -> dict[str, Any]:
+    """What a delivery tells of its event; ``message_id``: which message the event is about."""
+    trace = {"trace_id": trace_id_of(delivery.headers.get(HEADER))}
+    try:
+        event = events.decode(delivery.body)
+    except InvalidEvent:
+        return {"type": delivery.type, **trace}
+    about = event.id
+    if isinstance(event, MessageEdited | MessageDeleted):
+        about = event.data.message_id
+    return {"type": event.type, "room_id": str(event.room_id), "message_id": str(about), **trace}
+
+
+def _not_logged(event_id: uuid.UUID) -> Answer:
+    if datetime.now(UTC) - events.time_of(event_id) < timedelta(seconds=SEEN_SECONDS):
+        return Answer("no", "not in the room's log")
+    return Answer("unknown", "not in the room's log; Redis forgets what it had there after an hour")
+
+
+def _dead(name: str, letter: Letter) -> Answer:
+    times = f", redriven {letter.redriven} times before" if letter.redriven else ""
+    text = f"in {name} since {letter.time}: {letter.reason}{times}; chatbus deadletters show"
+    facts = {"reason": letter.reason, "time": letter.time, "exception": letter.exception}
+    return Answer("yes", f"{text} --id {letter.id}", facts | _facts(letter.delivery))
+
+
+def _waiting(queue: Queue, depth: int, sunk: State, is_accepted: bool) -> tuple[State, str]:
+    before = f"{depth:,} message{'' if depth == 1 else 's'} before the consumers"
+    if not is_accepted or sunk == "unknown":
+        return ("unknown" if depth else "no"), f"{queue.name} holds {before}"
+    if depth:
+        return "yes", f"waiting in {queue.name}, {before}"
+    word = queue.name.removeprefix("chat.")
+    return "unknown", (
+        f"not on {queue.name}, nor beyond it: in a consumer's hands at this moment, or lost "
+        f"(then: chatbus replay --into {word})"
+    )

@@ -1,0 +1,62 @@
+"""Dead letters for tests, made as the consumers make them."""
+
+from __future__ import annotations
+
+from bus import events
+from bus.broker import Link
+from bus.burial import REFUSED, dead_letter
+from bus.events import Event
+from bus.message import Delivery, Message
+from bus.publisher import Publisher
+from bus.topology import EVENT_QUEUES, MONGO_WRITER, Queue
+
+TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+
+
+def bury(
+    publisher: Publisher,
+    buried: list[Event],
+    *,
+    reason: str = REFUSED,
+    error: str = "no",
+    queue: Queue = MONGO_WRITER,
+) -> list[str]:
+    """Makes ``buried`` dead letters of ``queue``; their ids, in order."""
+    messages = [events.to_message(event) for event in buried]
+    publisher.publish(
+        *(dead_letter(queue, _delivery(m), reason, ValueError(error), 3) for m in messages)
+    )
+    return [message.message_id for message in messages]
+
+
+def empty_queues(url: str) -> None:
+    """Declares the event queues, and empties them and their dead letters."""
+    link = Link(url)
+    link.declare(EVENT_QUEUES)
+    for queue in EVENT_QUEUES:
+        link.channel.queue_purge(queue.name)
+        assert queue.dead_letters
+        link.channel.queue_purge(queue.dead_letters.name)
+    link.close()
+
+
+def depth(url: str, queue: Queue) -> int:
+    """How many messages lie there that no consumer has taken."""
+    link = Link(url)
+    try:
+        return link.depth(queue) or 0
+    finally:
+        link.close()
+
+
+def _delivery(message: Message) -> Delivery:
+    return Delivery(
+        tag=0,
+        body=message.body,
+        routing_key=message.routing_key,
+        redelivered=False,
+        message_id=message.message_id,
+        type=message.type,
+        content_type=message.content_type,
+        headers={**message.headers, "traceparent": TRACE},
+    )
