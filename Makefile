@@ -2,6 +2,7 @@
 #
 #   make run PORT=8000 DATA=chatbus-data    all of chatbus on this machine
 #   make test                               every test, on real servers where they can be installed
+#   make fault                              the fault tests again, each fault at its full length
 #   make lint                               formatter, linter, types, import contracts
 #   make bench                              benchmarks, printed
 #   make clean
@@ -16,7 +17,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint bench servers mysqlclient clean
+.PHONY: help run test fault lint bench servers mysqlclient clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -26,6 +27,9 @@ run: $(VENV)/.run
 
 test: $(VENV)/.dev mysqlclient
 	$(BIN)/python -m pytest $(TESTS)
+
+fault: $(VENV)/.dev mysqlclient
+	FAULTS=long $(BIN)/python -m pytest tests/fault --verbose --durations=0
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m bench

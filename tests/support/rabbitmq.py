@@ -11,6 +11,7 @@ import socket
 import subprocess
 from collections.abc import Mapping
 
+import psutil
 import requests
 
 from deploy.child import Child, Program
@@ -76,7 +77,9 @@ class RabbitMQ(Server):
 
     def erlang_pid(self) -> int:
         """The process id of the Erlang machine itself; ``pid`` is that of the script around it."""
-        return int(self.ctl("eval", "os:getpid().").strip().strip('"'))
+        family = psutil.Process(self.pid), *psutil.Process(self.pid).children(recursive=True)
+        [machine] = [each.pid for each in family if each.name() == "beam.smp"]
+        return machine
 
     def program(self) -> Program:
         server = executable("rabbitmq-server", SCRIPTS)

@@ -1,0 +1,83 @@
+"""RabbitMQ killed, stalled, out of memory or disk, and throwing everybody out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pika.exceptions
+import pytest
+
+from tests.fault.form import Form
+from tests.fault.system import System, down, frozen
+from tests.support.load import Load
+from tests.support.rabbitmq import RabbitMQ
+from tests.support.wait import wait_until
+
+pytestmark = pytest.mark.timeout(1_800)
+
+ALARMS = {
+    "memory": ("set_vm_memory_high_watermark", "0", "0.4"),
+    "disk": ("set_disk_free_limit", "1000000GB", "50MB"),
+}
+
+
+@contextmanager
+def alarm(rabbitmq: RabbitMQ, kind: str) -> Iterator[None]:
+    """RabbitMQ takes nothing from publishers while the block runs."""
+    command, scarce, plenty = ALARMS[kind]
+    rabbitmq.ctl(command, scarce)
+    try:
+        wait_until(lambda: kind in _alarms(rabbitmq), what=f"the {kind} alarm")
+        yield
+        assert kind in _alarms(rabbitmq)
+    finally:
+        rabbitmq.ctl(command, plenty)
+        wait_until(lambda: kind not in _alarms(rabbitmq), what=f"no {kind} alarm")
+
+
+def _alarms(rabbitmq: RabbitMQ) -> str:
+    return rabbitmq.ctl("eval", "rabbit_alarm:get_alarms().")
+
+
+def refuses(load: Load, seconds: float) -> None:
+    """Nothing is answered 202 for so long: there is nobody who could have confirmed it."""
+    begin = time.monotonic()
+    load.wait_for_refusal()
+    accepted = load.ledger.accepted
+    load.run_for(max(1.0, seconds - (time.monotonic() - begin)))
+    assert load.ledger.accepted == accepted, "a false 202"
+
+
+def test_sigkill_and_restart(system: System, load: Load, form: Form) -> None:
+    for _ in range(form.broker_kills):
+        with down(system.rabbitmq):
+            refuses(load, 1)
+        load.wait_for_accepted()
+    load.settle()
+
+
+def test_sigstop(system: System, load: Load, form: Form) -> None:
+    with frozen(system.rabbitmq.erlang_pid()):
+        refuses(load, form.stall)
+    load.wait_for_accepted()
+    load.settle()
+
+
+@pytest.mark.parametrize("kind", ALARMS)
+def test_alarm(system: System, load: Load, form: Form, kind: str) -> None:
+    with alarm(system.rabbitmq, kind):
+        refuses(load, form.stall)
+    load.wait_for_accepted()
+    load.settle()
+
+
+def test_all_connections_closed_again_and_again(system: System, load: Load, form: Form) -> None:
+    for _ in range(form.closings):
+        witness = system.connect()
+        system.ctl("close_all_connections", "a test closes it")
+        with pytest.raises(pika.exceptions.ConnectionClosedByBroker):
+            witness.process_data_events(time_limit=10)
+        load.wait_for_accepted()
+    load.settle()
