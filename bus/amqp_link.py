@@ -17,9 +17,9 @@ from bus.publisher import Request
 from bus.topology import Queue
 
 # RabbitMQ says that it is blocked (no memory, no disk) only to a connection that publishes, and
-# reads nothing from it then. So the first message of a connection goes to a queue that nobody
-# has; with a body, for without one it would be confirmed all the same.
-# https://www.rabbitmq.com/docs/connection-blocked
+# reads nothing from it then. So the first message of a connection, and whatever asks without a
+# message of its own, goes to a queue that nobody has; with a body, for without one it would be
+# confirmed all the same. https://www.rabbitmq.com/docs/connection-blocked
 PROBE = Message(exchange="", routing_key="chatbus.probe", body=b"?", message_id="", type="probe")
 # Bytes to encode before the socket is served, so that the broker has work meanwhile.
 SLICE = 64 * 1024
@@ -63,8 +63,7 @@ class AmqpLink(AmqpChannel):
         self.channel.add_on_return_callback(self._on_return)
         # Publishing need not wait for the answer: the broker takes frames in order.
         self.channel.confirm_delivery(self._on_confirm)
-        self.channel.connection.send(self._frames(PROBE, mandatory=False))
-        self._expect_confirm(Request((), CONNECT_SECONDS))
+        self.channel.connection.send(self._begin_request(Request((), CONNECT_SECONDS)))
         self._run_until(lambda: not self._unconfirmed or self._is_stopped, CONNECT_SECONDS)
         self._raise_if_lost()
         if self._unconfirmed and not self._blocked:
@@ -80,25 +79,27 @@ class AmqpLink(AmqpChannel):
 
     def _begin_request(self, request: Request) -> bytes:
         """The frames of its messages; none when one of them cannot be encoded."""
+        messages = request.messages or (PROBE,)
         try:
-            frames = b"".join([self._frames(message) for message in request.messages])
+            frames = b"".join([self._frames(message) for message in messages])
         except Exception as error:  # noqa: BLE001 - pika raises whatever its encoders run into
             request.refuse(InvalidMessage(f"the message cannot be encoded: {error!r}"))
             request.settle()
             return b""
-        for message in request.messages:
-            self._expect_confirm(request)
+        for message in messages:
+            self._sent += 1
+            self._unconfirmed[self._sent] = request
             self._senders[message.message_id].append(request)
-        if not request.messages:
-            request.settle()
         return frames
 
-    def _frames(self, message: Message, *, mandatory: bool = True) -> bytes:
+    def _frames(self, message: Message) -> bytes:
         """``message`` as it travels: a method, a header, and the body in pieces."""
         number, limit = self.channel.channel_number, self.channel.connection.body_limit
         body = message.body
         publish = spec.Basic.Publish(
-            exchange=message.exchange, routing_key=message.routing_key, mandatory=mandatory
+            exchange=message.exchange,
+            routing_key=message.routing_key,
+            mandatory=message is not PROBE,
         )
         frames = [
             frame.Method(number, publish),
@@ -109,10 +110,6 @@ class AmqpLink(AmqpChannel):
             ),
         ]
         return b"".join([each.marshal() for each in frames])
-
-    def _expect_confirm(self, request: Request) -> None:
-        self._sent += 1
-        self._unconfirmed[self._sent] = request
 
     def _flush(self, frames: bytearray) -> None:
         if frames:

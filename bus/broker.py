@@ -52,9 +52,14 @@ class Link:
             raise BrokerUnavailable(f"cannot reach the broker: {error}") from error
 
     def close(self) -> None:
-        # Nothing is left to save on a connection that is given up; a polite close could block.
+        # Nothing is left to save on a connection that is given up; to RabbitMQ a polite close could
+        # block. To Redis there is no other, and kombu's ``collect`` would for that moment, and of
+        # two at once for ever, change the timeout of every socket that other threads make.
         with suppress(*self.errors, AMQPError, AttributeError):
-            self.connection.collect(socket_timeout=0.1)
+            if self.is_amqp:
+                self.connection.collect()
+            else:
+                self.connection.release()
 
     def ping(self) -> None:
         """Returns when the broker has answered. Raises BrokerUnavailable."""

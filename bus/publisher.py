@@ -56,7 +56,8 @@ class Request:
         self.timeout = timeout
         self.started = time.monotonic()
         self.deadline = self.started + timeout
-        self.unconfirmed = len(messages)
+        # One without messages asks whether some could be published, and waits for that answer.
+        self.unconfirmed = len(messages) or 1
         self.refusal: BusError | None = None
         self.done: Future[None] = Future()
         if messages:
@@ -157,7 +158,7 @@ class Publisher:
     def publish(self, *messages: Message, timeout: float | None = None) -> None:
         """Publishes ``messages`` in order and returns when the broker has confirmed them all.
 
-        Without messages: returns when some could be published now.
+        Without messages: asks the broker, and returns when some could be published now.
 
         ``timeout`` in seconds bounds the whole: connecting, sending, confirming. Raises
         BrokerUnavailable (nothing answered), BrokerBlocked (it has no memory or disk left),

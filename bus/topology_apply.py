@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from amqp.exceptions import NotFound
 
@@ -107,11 +107,15 @@ def _remove_exchange(url: str, exchange: ExchangeInfo) -> None:
 def _remove_queue(url: str, info: QueueInfo, bindings: list[BindingInfo]) -> None:
     """Deletes a queue that holds no message, taken ones included, and has no consumer."""
     with editing(url) as link:
-        # A queue that is plainly in use costs nobody a refusal.
-        _check_unused(link, info)
+        try:
+            # A queue that is plainly in use costs nobody a refusal.
+            _check_unused(link, info)
+        except NotFound:
+            return  # it expired, or somebody else deleted it
         with gate(link, bindings, restore=lambda: bind(link, info.name, bindings)):
             unbind(link, bindings)
-            _delete(link, info)
+            with suppress(NotFound):
+                _delete(link, info)
 
 
 def _drain_and_replace(

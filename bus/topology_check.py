@@ -35,6 +35,7 @@ class TopologyGuard:
     they are there. On Redis the bindings are read from kombu's tables.
 
     Its thread starts when it is first asked. Safe to share between threads, and after a fork.
+    Raises SettingError for an ``api_url`` that cannot be read.
     """
 
     def __init__(
@@ -47,7 +48,7 @@ class TopologyGuard:
     ) -> None:
         self._url = url
         self._queues = tuple(queues)
-        self._api_url = api_url
+        self.api = Management.from_url(url, api_url) if api_url else None
         self._interval = interval
         self._begin()
         after_fork(self._begin)
@@ -86,7 +87,7 @@ class TopologyGuard:
             self._thread.join(PATIENCE)
 
     def _run(self) -> None:
-        inspector = Inspector(self._url, self._queues, self._api_url)
+        inspector = Inspector(self._url, self._queues, self.api)
         while not self._closed:
             self._note(inspector.problem())
             with self._changed:
@@ -109,10 +110,10 @@ class TopologyGuard:
 class Inspector:
     """Looks at the topology over a connection of its own. Use it from one thread."""
 
-    def __init__(self, url: str, queues: tuple[Queue, ...], api_url: str | None) -> None:
+    def __init__(self, url: str, queues: tuple[Queue, ...], api: Management | None) -> None:
         self._url = url
         self._queues = queues
-        self._api = Management.from_url(url, api_url) if api_url else None
+        self._api = api
         self._link: Link | None = None
 
     def problem(self) -> str | None:

@@ -12,10 +12,12 @@ from bus.topology_plan import Layout, layout_of
 def found_on_rabbitmq(management: Management) -> Layout:
     """Everything in the virtual host but what its connections hold for themselves. Raises
     BrokerUnavailable."""
+    queues = management.queues()
+    private = {queue.name for queue in queues if queue.exclusive}
     return Layout(
         tuple(management.exchanges()),
-        tuple(queue for queue in management.queues() if not queue.exclusive),
-        tuple(management.bindings()),
+        tuple(queue for queue in queues if queue.name not in private),
+        tuple(each for each in management.bindings() if each.destination not in private),
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import signal
+import socket
 from collections.abc import Iterator
 
 import psutil
@@ -221,6 +222,15 @@ def test_connections_that_are_given_up_are_closed(rabbitmq: RabbitMQ) -> None:
         os.kill(broker, signal.SIGCONT)
         gc.enable()
     publisher.close()
+
+
+def test_closing_changes_nothing_for_the_sockets_of_other_threads(
+    broker_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changed: list[object] = []
+    monkeypatch.setattr(socket, "setdefaulttimeout", changed.append)
+    Link(broker_url).close()
+    assert changed == []
 
 
 def connections_to(rabbitmq: RabbitMQ) -> int:

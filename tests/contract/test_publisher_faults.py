@@ -157,7 +157,12 @@ def test_a_blocked_broker_is_noticed_at_once_and_then_nothing_is_sent(
         with pytest.raises(error, match=kind):
             sender.publish(message(name))
 
+    idle = publish(url)
+    idle.publish()
     with Alarm(broken, kind):
+        for error in (PublishUnconfirmed, BrokerBlocked):
+            with pytest.raises(error, match=kind):
+                idle.publish()
         timed(lambda: fails(publisher, PublishUnconfirmed, "perhaps"), 0.5)
         timed(lambda: fails(publisher, BrokerBlocked, "refused 1"), 0.5)
         timed(lambda: fails(publisher, BrokerBlocked, "refused 2"), 0.5)
@@ -170,6 +175,16 @@ def test_a_blocked_broker_is_noticed_at_once_and_then_nothing_is_sent(
         "works",
         "works",
     ]
+
+
+def test_an_idle_publisher_that_is_asked_waits_for_an_answer(
+    url: str, proxy: Proxy, publish: Callable[..., Publisher]
+) -> None:
+    publisher = publish(on_port(url, proxy.port))
+    publisher.publish()
+    proxy.black_hole()
+    with pytest.raises(PublishTimeout):
+        publisher.publish(timeout=0.5)
 
 
 def test_a_late_confirm_is_not_taken_for_another_message(

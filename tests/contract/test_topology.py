@@ -14,9 +14,10 @@ import pika
 import pytest
 from pika.adapters.blocking_connection import BlockingChannel
 
-from bus import events, topology
+from bus import events, topology, topology_apply
+from bus.broker import Link
 from bus.errors import BrokerUnavailable, PublishRefused, QueueInUse, SettingError
-from bus.management import Management
+from bus.management import BindingInfo, Management, QueueInfo
 from bus.message import Message
 from bus.publisher import Publisher
 from bus.settings import Environment
@@ -165,6 +166,41 @@ def test_an_extra_queue_is_removed_only_when_nobody_uses_it(
     channel.basic_ack(tag)
     wait_until(lambda: "removed" in chatbus("apply")[1], what="the unused queue is removed")
     assert chatbus("plan")[0] == 0
+
+
+def test_an_extra_queue_that_is_gone_meanwhile_stops_nothing(
+    chatbus: Topology, channel: BlockingChannel, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chatbus("apply")
+    for name in ("chat.before", "chat.behind_the_gate"):
+        channel.queue_declare(name, durable=True)
+        channel.queue_bind(name, "chat.events", "room.#")
+    check, unbind = topology_apply._check_unused, topology_apply.unbind
+
+    def lose_and_check(link: Link, info: QueueInfo) -> None:
+        if info.name == "chat.before":
+            channel.queue_delete(info.name)
+        check(link, info)
+
+    def lose_and_unbind(link: Link, bindings: list[BindingInfo]) -> None:
+        channel.queue_delete(bindings[0].destination)
+        unbind(link, bindings)
+
+    monkeypatch.setattr(topology_apply, "_check_unused", lose_and_check)
+    monkeypatch.setattr(topology_apply, "unbind", lose_and_unbind)
+    assert chatbus("apply")[0] == 0
+    assert chatbus("plan") == (0, "no difference\n")
+    with publishing(url) as publisher:
+        publisher.publish(message())
+
+
+def test_what_a_connection_holds_for_itself_is_no_difference(
+    chatbus: Topology, channel: BlockingChannel
+) -> None:
+    chatbus("apply")
+    own = channel.queue_declare("", exclusive=True).method.queue
+    channel.queue_bind(own, "chat.events", "#")
+    assert chatbus("plan") == (0, "no difference\n")
 
 
 def test_a_stream_is_never_removed(chatbus: Topology, channel: BlockingChannel) -> None:

@@ -24,7 +24,7 @@ from bus.management import Management
 from bus.publisher import Publisher
 from bus.settings import Environment
 from bus.source import open_source
-from bus.topology import CONSUMERS, EVENT_QUEUES, GATE, MONGO_WRITER, Queue
+from bus.topology import CONSUMERS, EVENT_QUEUES, GATE, MONGO_WRITER, Queue, pause_queue
 from deploy import topology as command
 from deploy.child import die_with_parent
 from tests.conftest import run_server
@@ -194,7 +194,8 @@ def test_a_consumer_declares_its_own_queue_and_no_other(
     )
     try:
         wait_until(lambda: consumers(url, queue), 60, f"{name} consumes")
-        own = {part.name for part in (queue, queue.dead_letters) if part}
+        parts = (queue, queue.dead_letters, pause_queue(queue))
+        own = {part.name for part in parts if part}
         assert {found.name for found in management.queues()} == own
         assert {bound.destination for bound in management.bindings()} == own
     finally:

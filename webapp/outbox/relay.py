@@ -43,43 +43,47 @@ def _checks() -> dict[str, Check]:
 
 
 def run(stop: threading.Event) -> None:
-    from django.db import DatabaseError, close_old_connections
+    from django.db import Error, close_old_connections
 
     backoff = Backoff(SWEEP_SECONDS)
-    delay = SWEEP_SECONDS
+    delay, position = SWEEP_SECONDS, 0
     while not stop.wait(delay):
         try:
-            sweep()
+            position = sweep(position)
             delay = SWEEP_SECONDS
             backoff.reset()
-        except (RetryableError, DatabaseError) as error:
+        except (RetryableError, Error) as error:
             delay = backoff.next()
             logger.warning("trying again in %.1f s: %s", delay, error)
         finally:
             close_old_connections()
 
 
-def sweep() -> None:
-    """Publishes the rooms that have waited longest. Raises RetryableError or DatabaseError.
+def sweep(position: int = 0) -> int:
+    """Publishes the rooms that have waited longest, of those whose oldest row's id is greater
+    than ``position``; returns where to go on. Raises RetryableError or Django's database errors.
 
     A room with an event that cannot be published keeps its rows, for somebody to look at, and
-    holds up no other room.
+    holds up no other room: however many there are, the next sweep begins behind them.
     """
     from webapp.outbox.services import flush_room
 
-    for room_id in _waiting_rooms():
+    rooms = _waiting_rooms(position)
+    for room_id, _ in rooms:
         try:
             flush_room(room_id)
         except PermanentError as error:
             logger.error("events of room %s stay in the outbox: %s", room_id, error)
+    return rooms[-1][1] if len(rooms) == ROOMS_PER_SWEEP else 0
 
 
-def _waiting_rooms() -> list[uuid.UUID]:
+def _waiting_rooms(position: int) -> list[tuple[uuid.UUID, int]]:
+    """Each with the id of its oldest row."""
     from django.db.models import Min
     from django.utils import timezone
 
     from webapp.outbox.models import OutboxEvent
 
     waiting = OutboxEvent.objects.filter(created_at__lt=timezone.now() - GRACE)
-    oldest_first = waiting.values("room_id").annotate(oldest=Min("id")).order_by("oldest")
-    return [row["room_id"] for row in oldest_first[:ROOMS_PER_SWEEP]]
+    rooms = waiting.values_list("room_id").annotate(oldest=Min("id")).order_by("oldest")
+    return list(rooms.filter(oldest__gt=position)[:ROOMS_PER_SWEEP])

@@ -2,7 +2,8 @@
 
 No lock is held while publishing. Two publishers of one room may both send an event, and every
 sink ignores an id that it has seen; but neither can send a later event first, because each
-begins with the oldest row, and a row goes only after its confirm.
+begins with the oldest row, and sends the next one only after its confirm: of several sent
+together the broker may refuse the first and take the second.
 """
 
 from __future__ import annotations
@@ -37,11 +38,12 @@ def add(event: Event) -> None:
 def flush_room(room_id: uuid.UUID) -> None:
     """Publishes what is pending of a room, in order, and forgets what the broker confirmed.
 
-    Call it outside a transaction. Raises BusError; then the rows stay.
+    Call it outside a transaction. Raises BusError; then the rows from that one on stay.
     """
     while rows := list(OutboxEvent.objects.filter(room_id=room_id).order_by("id")[:BATCH]):
-        publisher.publish(*(_message(row) for row in rows))
-        OutboxEvent.objects.filter(id__in=[row.id for row in rows]).delete()
+        for row in rows:
+            publisher.publish(_message(row))
+            row.delete()
 
 
 def _message(row: OutboxEvent) -> Message:

@@ -19,7 +19,7 @@ publisher = Publisher(settings.BROKER_URL, guard=guard)
 
 # The log that replay reads. Nothing else depends on it, and streams exist on RabbitMQ only.
 archive = (
-    Inspector(settings.BROKER_URL, (ARCHIVE,), settings.BROKER_API_URL)
+    Inspector(settings.BROKER_URL, (ARCHIVE,), guard.api)
     if settings.ARCHIVE and is_amqp(settings.BROKER_URL)
     else None
 )

@@ -82,6 +82,13 @@ class Broker:
             link.channel.client.srem(table, *entries)
         link.close()
 
+    def take_only(self, routing_key: str) -> None:
+        """Lets no queue take anything else."""
+        for queue in topology.EVENT_QUEUES:
+            self.unbind(queue)
+        binding = topology.Binding(topology.EVENTS, routing_key)
+        declare(self._server.url, [topology.Queue(topology.REDIS_PUBLISHER.name, (binding,))])
+
     def start(self) -> None:
         if not self._is_running:
             self._server.start()

@@ -1,14 +1,18 @@
 from __future__ import annotations
 
 import logging
+import threading
 import uuid
+from contextlib import closing
 from datetime import timedelta
 
 import pytest
-from django.db import transaction
+from django.conf import settings
+from django.db import InterfaceError, OperationalError, transaction
 from django.utils import timezone
 
-from bus.errors import BrokerUnavailable
+from bus.errors import BrokerUnavailable, PublishRefused
+from bus.publisher import Publisher
 from webapp.outbox import relay, services
 from webapp.outbox.models import OutboxEvent
 from webapp.rooms.services import add_member, create_room
@@ -70,6 +74,20 @@ def test_rows_stay_when_publishing_fails(browser, broker):
     assert OutboxEvent.objects.count() == 2
 
 
+def test_nothing_goes_before_an_earlier_event_that_was_refused(browser, broker, monkeypatch):
+    alice = browser("alice")
+    broker.stop()
+    room_id = create_room(alice.user, "Kitchen").room_id
+    broker.start()
+    broker.take_only("room.*.member.*")
+    with closing(Publisher(settings.BROKER_URL)) as unguarded:
+        monkeypatch.setattr(services, "publisher", unguarded)
+        with pytest.raises(PublishRefused):
+            services.flush_room(room_id)
+    assert broker.taken() == []
+    assert OutboxEvent.objects.filter(room_id=room_id).count() == 2
+
+
 def test_more_rows_than_a_batch_go_in_order(browser, broker, monkeypatch):
     monkeypatch.setattr(services, "BATCH", 2)
     alice, bob, carol = browser("alice"), browser("bob"), browser("carol")
@@ -99,6 +117,18 @@ def test_an_event_that_cannot_be_read_holds_up_its_own_room_alone(browser, broke
     assert OutboxEvent.objects.filter(room_id=rooms[0]).count() == 2
 
 
+def test_rooms_whose_events_cannot_be_read_hold_up_none_however_many(browser, broker, monkeypatch):
+    monkeypatch.setattr(relay, "ROOMS_PER_SWEEP", 2)
+    alice = browser("alice")
+    broker.stop()
+    rooms = [create_room(alice.user, name).room_id for name in ("One", "Two", "Three")]
+    broker.start()
+    OutboxEvent.objects.filter(room_id__in=rooms[:2]).update(event='{"v":2}')
+    age_rows()
+    assert relay.sweep(relay.sweep()) == 0
+    assert {event.room_id for event in broker.taken()} == {rooms[2]}
+
+
 def test_the_relay_leaves_young_rows_to_their_request(browser, broker):
     alice = browser("alice")
     broker.stop()
@@ -109,6 +139,21 @@ def test_the_relay_leaves_young_rows_to_their_request(browser, broker):
     age_rows()
     relay.sweep()
     assert OutboxEvent.objects.count() == 0
+
+
+@pytest.mark.parametrize("error", [InterfaceError, OperationalError])
+def test_the_relay_outlives_a_lost_connection_to_the_database(
+    error, transactional_db, monkeypatch, caplog
+):
+    stop = threading.Event()
+
+    def fail(*arguments):
+        stop.set()
+        raise error("lost")
+
+    monkeypatch.setattr(relay, "sweep", fail)
+    relay.run(stop)  # it raises nothing
+    assert "trying again" in caplog.text
 
 
 def test_the_relay_outlives_a_broker_that_is_away(browser, broker, caplog):

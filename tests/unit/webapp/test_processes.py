@@ -95,6 +95,7 @@ def test_nobody_but_the_server_says_what_the_path_is(start):
         ("DATABASE_URL", ""),
         ("DATABASE_URL", "nonsense://"),
         ("BROKER_URL", "http://x"),
+        ("BROKER_API_URL", "http://:15672"),
         ("MONGO_URL", ""),
         ("MONGO_URL", "mongodb://"),
         ("MONGO_URL", "mongodb://127.0.0.1:port/"),
