@@ -59,8 +59,9 @@ class Letter:
     @property
     def routing_key(self) -> str:
         """The one that it was published with at first."""
-        keys = self._death.get("routing-keys") or [self.delivery.routing_key]
-        return str(self._headers.get(ROUTING_KEY) or keys[0])
+        keys = self._death.get("routing-keys")
+        first = keys[0] if isinstance(keys, list) and keys else self.delivery.routing_key
+        return str(self._headers.get(ROUTING_KEY) or first)
 
     @property
     def room_id(self) -> str | None:
@@ -77,9 +78,10 @@ class Letter:
 
     @property
     def _death(self) -> Mapping[str, Any]:
-        """RabbitMQ's latest note."""
+        """RabbitMQ's latest note, unless somebody else has written something there."""
         deaths = self._headers.get("x-death")
-        return deaths[0] if isinstance(deaths, list) and deaths else {}
+        latest = deaths[0] if isinstance(deaths, list) and deaths else None
+        return latest if isinstance(latest, dict) else {}
 
     def to_message(self) -> Message:
         """The message as it goes to its own queue again, and to no other one.

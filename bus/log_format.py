@@ -13,10 +13,11 @@ from datetime import UTC, datetime
 from bus import trace
 
 IDS = ("event_id", "room_id", "trace_id")
-# One record, one line: what a user typed must not look like another record.
+# One record, one line: what a user typed must not look like another record, nor move the cursor.
 _ESCAPES = {
     code: chr(code).encode("unicode_escape").decode() for code in (*range(32), *range(127, 160))
 }
+_ESCAPES_IN_TRACEBACKS = {code: text for code, text in _ESCAPES.items() if chr(code) != "\n"}
 
 
 class JsonFormatter(logging.Formatter):
@@ -49,10 +50,10 @@ class TextFormatter(logging.Formatter):
         self._process = process
 
     def format(self, record: logging.LogRecord) -> str:
-        message = record.getMessage().translate(_ESCAPES)
-        line = f"{_time(record)} {record.levelname:<7} {self._process}: {message}"
+        line = f"{_time(record)} {record.levelname:<7} {self._process}: {record.getMessage()}"
         line += "".join(f" {name}={value}" for name, value in _ids(record).items())
-        exception = _exception(self, record)
+        line = line.translate(_ESCAPES)
+        exception = _exception(self, record).translate(_ESCAPES_IN_TRACEBACKS)
         return f"{line}\n{exception}" if exception else line
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import _thread
 import logging
 import os
+import re
 import signal
 import socket
 import sys
@@ -101,7 +102,7 @@ def notify_ready() -> None:
     if not address:
         return
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notifier:
-        notifier.sendto(b"READY=1", address.replace("@", "\0", 1))
+        notifier.sendto(b"READY=1", re.sub("^@", "\0", address))
 
 
 def _force(number: int, frame: FrameType | None) -> None:

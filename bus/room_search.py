@@ -13,6 +13,7 @@ from redis.exceptions import RedisError
 
 from bus import events
 from bus.errors import InvalidEvent, SinkUnavailable
+from bus.events import Event
 from bus.room_log import ANSWER_SECONDS, keys_of
 
 PAGE = 100
@@ -22,12 +23,14 @@ PAGE = 100
 class Sighting:
     """What Redis knows of an event.
 
-    ``offset`` is None once the log has been trimmed past it, ``since`` (when it was logged) once
-    the event is older than what the log remembers of ids, ``bus.room_log.SEEN_SECONDS``.
+    ``offset`` and ``event`` are None once the log has been trimmed past it, ``since`` (when it
+    was logged, in whole seconds) once the event is older than what the log remembers of ids,
+    ``bus.room_log.SEEN_SECONDS``.
     """
 
     epoch: str
     offset: int | None
+    event: Event | None
     since: datetime | None
 
 
@@ -38,24 +41,27 @@ def find(url: str, room_id: uuid.UUID, event_id: uuid.UUID) -> Sighting | None:
     try:
         with closing(client):
             seen: Any = client.zscore(keys.seen, str(event_id))
-            offset = _offset(client, keys.log, event_id)
+            offset, event = _entry(client, keys.log, event_id)
             epoch: Any = client.hget(keys.meta, "epoch")
     except RedisError as error:
         raise SinkUnavailable(f"Redis: {error}") from error
     if epoch is None or (seen is None and offset is None):
         return None
-    return Sighting(epoch.decode(), offset, datetime.fromtimestamp(seen, UTC) if seen else None)
+    since = datetime.fromtimestamp(seen, UTC) if seen else None
+    return Sighting(epoch.decode(), offset, event, since)
 
 
-def _offset(client: redis.Redis, log: str, event_id: uuid.UUID) -> int | None:
-    """Newest first, page by page: a log may be megabytes."""
+def _entry(
+    client: redis.Redis, log: str, event_id: uuid.UUID
+) -> tuple[int, Event] | tuple[None, None]:
+    """The event's offset and itself. Newest first, page by page: a log may be megabytes."""
     before = "+"
     while page := _page(client, log, before):
         for key, fields in page:
-            if _is(fields[b"event"], event_id):
-                return int(key.split(b"-")[0])
+            if event := _decoded(fields[b"event"], event_id):
+                return int(key.split(b"-")[0]), event
         before = f"({page[-1][0].decode()}"
-    return None
+    return None, None
 
 
 def _page(client: redis.Redis, log: str, before: str) -> list[Any]:
@@ -63,11 +69,13 @@ def _page(client: redis.Redis, log: str, before: str) -> list[Any]:
     return list(page)
 
 
-def _is(body: bytes, event_id: uuid.UUID) -> bool:
+def _decoded(body: bytes, event_id: uuid.UUID) -> Event | None:
+    """The event, if it is the one of this id."""
     # Decoding is for those that hold the id at all: its own event, and edits of the message.
     if str(event_id).encode() not in body:
-        return False
+        return None
     try:
-        return events.decode(body).id == event_id
+        event = events.decode(body)
     except InvalidEvent:
-        return False
+        return None
+    return event if event.id == event_id else None

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from bus.errors import SettingError
 
@@ -70,6 +72,7 @@ class Environment:
             if not part.startswith(tuple(f"{scheme}://" for scheme in schemes)):
                 accepted = ", ".join(f"{scheme}://" for scheme in schemes)
                 raise SettingError(name, f"does not start with one of {accepted}")
+            _check_readable(name, part)
         return value
 
     def broker_url(self) -> str:
@@ -80,3 +83,19 @@ class Environment:
 
     def mongo_url(self) -> str:
         return self.url("MONGO_URL", MONGO_SCHEMES)
+
+
+def _check_readable(name: str, url: str) -> None:
+    """Client libraries raise whatever they run into, and some quote a part of the password."""
+    try:
+        scheme, netloc, path = urlsplit(url)[:3]
+        for host in netloc.rpartition("@")[2].split(","):
+            _ = urlsplit(f"//{host}").port
+    except ValueError:
+        raise SettingError(
+            name,
+            "names no host and port that can be read; in a password, write characters "
+            "such as / and @ as %2F and %40",
+        ) from None
+    if scheme in ("redis", "rediss") and not re.fullmatch(r"/?[0-9]*", path):
+        raise SettingError(name, "names no database of Redis; accepted is its number")

@@ -42,7 +42,7 @@ def check_settings(environment: Environment) -> None:
     """Raises SettingError for a setting that is given and cannot be used."""
     for name, schemes in URLS.items():
         if environment.values.get(name):
-            _check_hosts(name, environment.url(name, schemes))
+            environment.url(name, schemes)
     if environment.values.get("TICKET_KEYS"):
         KeySet.from_environment(environment)
 
@@ -70,13 +70,6 @@ def check_reachable(urls: Mapping[str, str]) -> None:
         failures = [failure for address in addresses if (failure := _try(address))]
         if addresses and len(failures) == len(addresses):
             raise ServerUnreachable(name, authority(*addresses[0]), failures[0])
-
-
-def _check_hosts(name: str, urls: str) -> None:
-    try:
-        addresses_of(urls)
-    except ValueError as error:
-        raise SettingError(name, f"names no host and port that can be read: {error}") from error
 
 
 def _bind(host: str, port: int) -> None:

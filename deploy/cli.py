@@ -106,7 +106,7 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.version:
         return _show_version()
     if arguments.word is None:
-        raise SettingError("chatbus", f"no word given; accepted are {', '.join(WORDS)}")
+        raise SettingError("WORD", f"is not given; accepted are {', '.join(WORDS)}")
     if arguments.word != "up" and arguments.data:
         _take_settings_from(arguments.data)
     environment = Environment(os.environ)

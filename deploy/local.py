@@ -22,6 +22,8 @@ from deploy.supervisor import Stage, Stopped, Supervisor
 START_SECONDS = 90.0
 # They publish, so they wait for the queues, too.
 DATABASE_PROCESSES = ("web", "request_worker", "outbox_relay")
+# The commands that read them by --data compare, show or change what is on the broker.
+BROKER_SETTINGS = ("BROKER_API_URL", "ARCHIVE")
 # Whoever publishes stops before those who consume; the servers, which everybody needs, last.
 # Each gets longer than it takes to finish what it has in hand: the gateway holds a request for
 # 30 s, a worker runs one for as long, gunicorn gives its workers 20 s.
@@ -131,7 +133,7 @@ def _settings(
         "BRIDGE_URL": f"ws://{{host}}:{ports['bridge']}/",
     }
     settings = {name: given.get(name) or value for name, value in ours.items()}
-    settings |= {name: given[name] for name in URLS if given.get(name)}
+    settings |= {name: given[name] for name in (*URLS, *BROKER_SETTINGS) if given.get(name)}
     for listener, port in ports.items():
         settings[f"{listener.upper()}_HOST"] = host
         settings[f"{listener.upper()}_PORT"] = str(port)

@@ -78,6 +78,8 @@ def _answer(future: Future[Answer], deadline: float) -> Answer:
         return future.result(max(0.0, deadline - time.monotonic()))
     except TimeoutError:
         raise NoAnswer(f"no answer within {ANSWER_SECONDS:g} s") from None
+    except SettingError as error:
+        raise NoAnswer(error.problem) from error
     except Exception as error:  # each library has errors of its own
         raise NoAnswer(str(error) or type(error).__name__) from error
 
@@ -93,9 +95,9 @@ def _store_of(name: str, future: Future[StoreSample], deadline: float) -> StoreS
 
 
 def _store(name: str, environment: Environment) -> StoreSample:
-    url = environment.values.get(name, "")
-    if not url:
+    if not environment.values.get(name):
         return StoreSample(name=name, problem="not set", configured=False)
+    url = environment.url(name, URLS[name])
     started = time.monotonic()
     _PINGS[name](url)
     return StoreSample(name=name, milliseconds=(time.monotonic() - started) * 1000)

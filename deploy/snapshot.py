@@ -8,6 +8,8 @@ import msgspec
 
 from bus import topology
 
+ASKED_ONCE = "asked once only"
+
 
 class QueueSample(msgspec.Struct, frozen=True, kw_only=True):
     """``waiting`` counts what no consumer has taken yet; None: there is no such queue.
@@ -106,21 +108,27 @@ def _queue(before: Snapshot, after: Snapshot, queue: QueueSample) -> QueueReport
         dead_letters=queue.dead_letters,
         oldest_seconds=_oldest(after, queue),
     )
-    if why := _why_unknown(before, after, queue):
-        return msgspec.structs.replace(report, unknown=why)
+    settled = _settled(before, after, queue.name)
+    why = _why_unknown(before, after, queue)
+    if why or settled is None:
+        return msgspec.structs.replace(report, unknown=why or ASKED_ONCE)
     seconds = after.time - before.time
     earlier = _waiting(before, queue.name)
-    out_rate = _settled(before, after, queue.name) / seconds
+    out_rate = settled / seconds
     growth = ((queue.waiting or 0) - earlier) / seconds
     return msgspec.structs.replace(report, out_rate=out_rate, in_rate=max(0.0, out_rate + growth))
 
 
 def _why_unknown(before: Snapshot, after: Snapshot, queue: QueueSample) -> str | None:
     """Rates are told only when every consumer that the broker counts was asked, twice."""
-    if queue.name not in {queue.name for queue in topology.CONSUMERS.values()}:
+    consumers = {name for name, q in topology.CONSUMERS.items() if q.name == queue.name}
+    if not consumers:
         return "nobody consumes it"
     if queue.waiting is None or after.time <= before.time:
-        return "no such queue" if queue.waiting is None else "asked once only"
+        return "no such queue" if queue.waiting is None else ASKED_ONCE
+    for process in after.processes:
+        if process.name in consumers and process.problem:
+            return f"{process.address} does not answer"
     asked = sum(process.subscriptions.get(queue.name, 0) for process in after.processes)
     if queue.consumers is not None and asked < queue.consumers:
         return f"{asked:g} of {queue.consumers} consumers are in OPS_TARGETS"
@@ -129,16 +137,19 @@ def _why_unknown(before: Snapshot, after: Snapshot, queue: QueueSample) -> str |
     return None
 
 
-def _settled(before: Snapshot, after: Snapshot, queue: str) -> float:
-    """How many messages left the queue; a process that started meanwhile began at 0."""
-    earlier = {
-        (process.address, process.started): process.settled.get(queue, 0.0)
-        for process in before.processes
-    }
-    return sum(
-        process.settled.get(queue, 0.0) - earlier.get((process.address, process.started), 0.0)
-        for process in after.processes
-    )
+def _settled(before: Snapshot, after: Snapshot, queue: str) -> float | None:
+    """How many messages left the queue; a process that started meanwhile began at 0. None if one
+    that is older did not answer ``before``.
+    """
+    earlier = {(process.address, process.started): process for process in before.processes}
+    total = 0.0
+    for process in after.processes:
+        total += process.settled.get(queue, 0.0)
+        if known := earlier.get((process.address, process.started)):
+            total -= known.settled.get(queue, 0.0)
+        elif queue in process.settled and (process.started or 0.0) < before.time:
+            return None
+    return total
 
 
 def _waiting(snapshot: Snapshot, queue: str) -> int:
@@ -170,4 +181,5 @@ def _queue_problems(queue: QueueSample) -> Iterator[str]:
     elif queue.consumers == 0 and (needed or queue.waiting) and not queue.paused:
         yield f"{queue.name} has no consumer"
     if queue.dead_letters:
-        yield f"{queue.name} has {queue.dead_letters} dead letters; run: chatbus deadletters list"
+        letters = f"{queue.dead_letters:,} dead letter{'s'[: queue.dead_letters > 1]}"
+        yield f"{queue.name} has {letters}; run: chatbus deadletters list"

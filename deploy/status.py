@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import msgspec
 
 from bus.errors import SettingError
 from bus.settings import Environment
-from deploy.probing import look, targets_of
+from deploy.checks import URLS
+from deploy.probing import Target, look, targets_of
 from deploy.snapshot import Report, compare
 from deploy.status_view import lines, picture
 
@@ -37,8 +38,14 @@ def run(arguments: argparse.Namespace, environment: Environment) -> int:
     """Shows the status; the exit status. Raises SettingError."""
     if not 0.1 <= arguments.interval <= LONGEST_INTERVAL:
         raise SettingError("--interval", f"accepted are seconds from 0.1 to {LONGEST_INTERVAL:g}")
+    targets = targets_of(environment)
+    if not targets and not any(environment.values.get(name) for name in URLS):
+        raise SettingError(
+            "status",
+            f"has nothing to look at; give --data DIR, or set OPS_TARGETS, {', '.join(URLS)}",
+        )
     seconds = arguments.interval if arguments.watch else SAMPLE_SECONDS
-    reports = _reports(environment, seconds)
+    reports = _reports(environment, targets, seconds)
     if arguments.watch:
         _watch(reports, as_json=arguments.json)
     report = next(reports)
@@ -46,9 +53,10 @@ def run(arguments: argparse.Namespace, environment: Environment) -> int:
     return 1 if report.problems else 0
 
 
-def _reports(environment: Environment, seconds: float) -> Iterator[Report]:
+def _reports(
+    environment: Environment, targets: Sequence[Target], seconds: float
+) -> Iterator[Report]:
     """A report every ``seconds``, each with the rates since the one before."""
-    targets = targets_of(environment)
     before = look(environment, targets)
     while True:
         time.sleep(seconds)
@@ -63,6 +71,7 @@ def _watch(reports: Iterator[Report], *, as_json: bool) -> None:
         show = _printer(as_json=as_json)
         for report in reports:
             show(report)
+        return
     from rich.live import Live
 
     with Live(auto_refresh=False, screen=True) as live:

@@ -85,9 +85,8 @@ def _store(store: StoreSample) -> Row:
 def _process(process: ProcessSample, now: float) -> Row:
     up_for = "–" if process.started is None else _age(now - process.started)
     failing = ", ".join(f"{check}: {outcome}" for check, outcome in process.failing.items())
-    state = process.problem or failing or "ready"
-    if "paused" in process.checks.values():
-        state = "paused"
+    well = "paused" if "paused" in process.checks.values() else "ready"
+    state = process.problem or failing or well
     return process.name, process.address, up_for, process.version or "–", state
 
 

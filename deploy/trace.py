@@ -73,11 +73,13 @@ def _search(
     on_broker = _broker(environment)
     accepted = on_broker(whereabouts.accepted, event_id, within)
     dead = [on_broker(whereabouts.dead, queue, event_id) for queue in EVENT_QUEUES]
-    facts = _facts([accepted, *dead])
-    message_id = uuid.UUID(facts.get("message_id", str(event_id)))
-    stored = ask("MongoDB", partial(whereabouts.stored, environment, event_id, message_id))
-    room_id = room_id or _room({**stored.facts, **facts})
-    logged = ask("Redis", lambda: whereabouts.logged(environment.redis_url(), room_id, event_id))
+    room_id = room_id or _room(_facts([accepted, *dead]))
+    logged = _logged(environment, room_id, event_id)
+    facts = _facts([accepted, *dead, logged])
+    stored = ask("MongoDB", partial(whereabouts.stored, environment, event_id, facts))
+    if room_id is None and (room_id := _room(stored.facts)):
+        logged = _logged(environment, room_id, event_id)
+        facts = _facts([accepted, *dead, logged])
     parts = [Part("accepted", accepted), Part("stored", stored), Part("logged", logged)]
     parts += [Part("dead", a, q.name) for q, a in zip(EVENT_QUEUES, dead, strict=True)]
     is_accepted = _found(parts)
@@ -87,6 +89,10 @@ def _search(
             answer = on_broker(whereabouts.waiting, queue, sunk, buried, is_accepted)
             parts.append(Part("waiting", answer, queue.name))
     return parts
+
+
+def _logged(environment: Environment, room_id: uuid.UUID | None, event_id: uuid.UUID) -> Answer:
+    return ask("Redis", lambda: whereabouts.logged(environment.redis_url(), room_id, event_id))
 
 
 def _broker(environment: Environment) -> Callable[..., Answer]:

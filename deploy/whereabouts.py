@@ -16,7 +16,7 @@ from bus import events
 from bus.broker import Link, is_amqp
 from bus.dead_letters import dead_queue, open_dead_letters
 from bus.errors import BrokerUnavailable, BusError, InvalidEvent, SinkUnavailable
-from bus.events import MessageDeleted, MessageEdited
+from bus.events import Event, MessageDeleted, MessageEdited
 from bus.letter import Letter
 from bus.message import Delivery
 from bus.room_log import SEEN_SECONDS
@@ -29,6 +29,8 @@ from bus.trace import HEADER, trace_id_of
 # Clocks of the web tier and the broker may differ by this much.
 CLOCK_SKEW = timedelta(minutes=1)
 LONGEST_REASON = 100
+# Somebody waits for the answer: less than what a consumer waits for the store.
+MONGO_SECONDS = 3.0
 
 State = Literal["yes", "no", "unknown"]
 
@@ -79,9 +81,16 @@ def accepted(url: str, event_id: uuid.UUID, within: timedelta) -> Answer:
     return Answer("yes", text, facts)
 
 
-def stored(environment: Environment, event_id: uuid.UUID, message_id: uuid.UUID) -> Answer:
-    """Whether the document of ``message_id`` in MongoDB knows this event of it."""
+def stored(environment: Environment, event_id: uuid.UUID, facts: Mapping[str, Any]) -> Answer:
+    """Whether the document of the event's message in MongoDB knows this event of it.
+
+    ``facts`` is what is known of the event; by itself its id does not tell which message a
+    change is about.
+    """
+    message_id = uuid.UUID(facts.get("message_id", str(event_id)))
     document = _document(environment.mongo_url(), message_id)
+    if document is None and "type" not in facts:
+        return Answer("unknown", "no message of this id in MongoDB; perhaps another kind of event")
     if document is None or document["last_event_id"] < str(event_id):
         return Answer("no", "not in MongoDB")
     if event_id == message_id and "user" not in document:
@@ -103,8 +112,10 @@ def logged(url: str, room_id: uuid.UUID | None, event_id: uuid.UUID) -> Answer:
     sighting = find(url, room_id, event_id)
     if sighting is None:
         return _not_logged(event_id)
-    since = events.format_time(sighting.since) if sighting.since else None
+    since = f"{sighting.since:%Y-%m-%dT%H:%M:%SZ}" if sighting.since else None
     facts = {"epoch": sighting.epoch, "offset": sighting.offset, "logged_at": since}
+    if sighting.event:
+        facts |= _about(sighting.event)
     when = f" since {since}" if since else ""
     if sighting.offset is None:
         return Answer("yes", f"was logged {since}; trimmed from the log since then", facts)
@@ -137,6 +148,9 @@ def waiting(url: str, queue: Queue, sunk: Answer, buried: Answer, is_accepted: b
         depth = link.depth(queue) or 0
         is_paused = bool(link.depth(pause_queue(queue)))
     state, text = _waiting(queue, depth, sunk.state, is_accepted)
+    if state == "unknown" and not depth and is_amqp(url):
+        word = queue.name.removeprefix("chat.")
+        text += f" (then: chatbus replay --into {word})"
     paused = "; its consumers are paused" if is_paused else ""
     return Answer(state, text + paused, {"depth": depth, "paused": is_paused})
 
@@ -148,13 +162,15 @@ def sink_of(queue: Queue, *, stored: Answer, logged: Answer) -> Answer:
 
 
 def _document(url: str, message_id: uuid.UUID) -> Mapping[str, Any] | None:
+    import pymongo
     from pymongo.errors import PyMongoError
 
     from consumers.mongo_writer import open_messages
 
     messages = open_messages(url)
     try:
-        return messages.find_one({"_id": str(message_id)})
+        with pymongo.timeout(MONGO_SECONDS):
+            return messages.find_one({"_id": str(message_id)})
     except PyMongoError as error:
         raise SinkUnavailable(f"MongoDB: {error}") from error
     finally:
@@ -182,10 +198,14 @@ def _facts(delivery: Delivery) -> dict[str, Any]:
         event = events.decode(delivery.body)
     except InvalidEvent:
         return {"type": delivery.type, **trace}
-    about = event.id
+    return {**_about(event), **trace}
+
+
+def _about(event: Event) -> dict[str, Any]:
+    message_id = event.id
     if isinstance(event, MessageEdited | MessageDeleted):
-        about = event.data.message_id
-    return {"type": event.type, "room_id": str(event.room_id), "message_id": str(about), **trace}
+        message_id = event.data.message_id
+    return {"type": event.type, "room_id": str(event.room_id), "message_id": str(message_id)}
 
 
 def _not_logged(event_id: uuid.UUID) -> Answer:
@@ -207,8 +227,6 @@ def _waiting(queue: Queue, depth: int, sunk: State, is_accepted: bool) -> tuple[
         return ("unknown" if depth else "no"), f"{queue.name} holds {before}"
     if depth:
         return "yes", f"waiting in {queue.name}, {before}"
-    word = queue.name.removeprefix("chat.")
     return "unknown", (
-        f"not on {queue.name}, nor beyond it: in a consumer's hands at this moment, or lost "
-        f"(then: chatbus replay --into {word})"
+        f"not on {queue.name}, nor beyond it: in a consumer's hands at this moment, or lost"
     )

@@ -13,6 +13,7 @@ import pytest
 import redis
 import requests
 
+from deploy.data_folder import running_settings
 from deploy.processes import PROCESSES
 from tests.support.ports import HOST, free_ports, is_open
 from tests.support.stack import PORTS, Stack
@@ -69,6 +70,12 @@ def test_given_servers_are_used_and_missing_ones_started(backend: Stack) -> None
     for name in given:
         assert backend.settings()[name] == backend.env[name]
     assert requests.get(f"{backend.base_url}/health/ready", timeout=10).status_code == 200
+
+
+def test_what_the_other_commands_need_is_found_by_data(stack: StartStack) -> None:
+    given = {"BROKER_API_URL": f"http://{HOST}:1", "ARCHIVE": "0"}
+    up = stack(**given)
+    assert given.items() <= running_settings(up.data).items()
 
 
 def test_sigterm_stops_all_and_leaves_nothing(stack: StartStack) -> None:

@@ -112,6 +112,17 @@ def test_the_text_form_is_one_line_with_the_ids() -> None:
     assert line.endswith(r"WARNING web: a\nb\x1b[31m event_id=e room_id=r trace_id=t" + "\n")
 
 
+def test_ids_and_tracebacks_do_not_reach_the_terminal_either() -> None:
+    """Anybody who may publish chooses a message's id."""
+    text = written(
+        "try: raise ValueError('\\x1b[2J')\n"
+        "except ValueError: log.exception('x', extra={'event_id': 'e\\nfake\\x1b[31m'})",
+        LOG_FORMAT="text",
+    )
+    assert r"event_id=e\nfake\x1b[31m" in text.splitlines()[0]
+    assert text.endswith("ValueError: \\x1b[2J\n")
+
+
 def test_the_text_form_has_tracebacks() -> None:
     text = written("try: 1 / 0\nexcept ZeroDivisionError: log.exception('x')", LOG_FORMAT="text")
     assert text.endswith("\nZeroDivisionError: division by zero\n")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
 import re
 
 import pytest
 
 from bus.errors import SettingError
 from bus.settings import Environment
+from deploy import status
 from deploy.probing import look, targets_of
 from deploy.snapshot import ProcessSample, QueueSample, Snapshot, StoreSample, compare
 from deploy.status_view import lines
@@ -126,3 +128,48 @@ def test_nothing_that_is_away_holds_up_the_rest():
     assert all(problems[name] for name in urls)
     assert problems["MONGO_URL"] == "not set"
     assert seen.processes[0].problem
+
+
+def test_a_consumer_that_did_not_answer_the_first_time_makes_the_rates_unknown():
+    silent = ProcessSample(name="mongo_writer", address="10.0.0.1:9000", problem="no answer")
+    before = snapshot(100.0, 0, silent)
+    after = snapshot(101.0, 0, consumer(1_000_000))
+    [queue] = compare(before, after).queues
+    assert (queue.in_rate, queue.out_rate) == (None, None)
+    assert queue.unknown == "asked once only"
+
+
+@pytest.mark.parametrize("consumers", [None, 1])
+def test_a_consumer_that_does_not_answer_now_makes_the_rates_unknown(consumers: int | None):
+    silent = ProcessSample(name="mongo_writer", address="10.0.0.2:9000", problem="no answer")
+    before = snapshot(100.0, 0, consumer(0), consumer(0, number=2), consumers=consumers)
+    after = snapshot(101.0, 0, consumer(9), silent, consumers=consumers)
+    [queue] = compare(before, after).queues
+    assert queue.out_rate is None
+    assert queue.unknown == "10.0.0.2:9000 does not answer"
+
+
+def test_what_fails_is_shown_of_a_paused_consumer_too():
+    failing = consumer(0, checks={"queue": "paused", "sink": "timeout"})
+    assert "sink: timeout" in "\n".join(lines(compare(Snapshot(time=0), snapshot(1, 0, failing))))
+
+
+def test_nothing_to_look_at_is_not_well():
+    arguments = argparse.Namespace(watch=False, interval=2.0, json=False)
+    with pytest.raises(SettingError, match="--data DIR"):
+        status.run(arguments, Environment({}))
+
+
+@pytest.mark.parametrize(
+    ("name", "url", "problem"),
+    [
+        ("DATABASE_URL", "nix", "does not start with one of sqlite://, mysql://"),
+        ("BROKER_URL", "amqp://h:abc/", "names no host"),
+        ("MONGO_URL", "mongodb://u:p:q@h/", "must be escaped"),
+    ],
+)
+def test_a_url_that_cannot_be_read_is_named_once(name: str, url: str, problem: str):
+    stores = {store.name: store for store in look(Environment({name: url}), []).stores}
+    assert stores[name].problem is not None
+    assert problem in stores[name].problem
+    assert name not in stores[name].problem

@@ -39,3 +39,37 @@ def test_several_hosts_are_accepted() -> None:
 def test_bad_ticket_keys_are_named(keys: str) -> None:
     with pytest.raises(SettingError, match="TICKET_KEYS"):
         KeySet.from_environment(Environment({"TICKET_KEYS": keys}))
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("amqp://h:abc/", "amqp://h:99999/", "amqp://[::1/", "amqp://a/;amqp://b:x/"),
+        *("redis://h:abc/0", "redis://h/first", "redis://h/1/2"),
+    ],
+)
+def test_a_url_that_no_client_can_read_is_refused(url: str) -> None:
+    with pytest.raises(SettingError, match="BROKER_URL: names no"):
+        Environment({"BROKER_URL": url}).broker_url()
+
+
+def test_the_error_does_not_tell_the_password() -> None:
+    with pytest.raises(SettingError) as raised:
+        Environment({"BROKER_URL": "amqp://chat:se/cret@h/"}).broker_url()
+    assert "'se'" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("redis://h", "redis://h/", "redis://:p%2F@h:1/15?timeout=1", "rediss://[::1]:6379/0"),
+        "unix:///run/redis.sock?db=3",
+    ],
+)
+def test_redis_urls_are_accepted(url: str) -> None:
+    assert Environment({"REDIS_URL": url}).redis_url() == url
+
+
+def test_the_members_of_a_replica_set_are_accepted() -> None:
+    url = "mongodb://u:p@a:27017,b:27018,c/chat?replicaSet=rs0"
+    assert Environment({"MONGO_URL": url}).mongo_url() == url
