@@ -12,6 +12,9 @@ PYTHON ?= python3
 PORT ?= 8000
 DATA ?= chatbus-data
 
+# Each worker starts servers of its own; tests that share some go to one worker (tests/conftest.py).
+IN_PARALLEL ?= --numprocesses logical --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
+
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
@@ -26,7 +29,7 @@ run: $(VENV)/.run
 	@exec $(BIN)/chatbus up --port "$(PORT)" --data "$(DATA)"
 
 test: $(VENV)/.dev mysqlclient
-	$(BIN)/python -m pytest $(TESTS)
+	$(BIN)/python -m pytest $(IN_PARALLEL) $(TESTS)
 
 fault: $(VENV)/.dev mysqlclient
 	FAULTS=long $(BIN)/python -m pytest tests/fault --verbose --durations=0

@@ -22,6 +22,8 @@ from tests.support.stack import Stack
 AnyServer = TypeVar("AnyServer", bound=Server)
 StartStack = Callable[..., Stack]
 MISSING = "server not installed: "
+# Fixtures that start a whole system, by how long their tests take together.
+SHARED = ("system", "backend")
 
 
 def fail_or_skip(missing: ServerMissing) -> NoReturn:
@@ -124,6 +126,22 @@ def _real_servers(request: pytest.FixtureRequest) -> dict[str, str]:
         "DATABASE_URL": request.getfixturevalue("mariadb").fresh_database(),
         "MONGO_URL": request.getfixturevalue("mongo_server")(),
     }
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that share slow servers go to one worker; those that take longest begin first."""
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(_group(item)))
+    items.sort(key=lambda item: [*SHARED, None].index(_shared(item)))
+
+
+def _group(item: pytest.Item) -> str:
+    return _shared(item) or item.nodeid.partition("::")[0]
+
+
+def _shared(item: pytest.Item) -> str | None:
+    return next((name for name in SHARED if name in getattr(item, "fixturenames", ())), None)
 
 
 def with_database(url: str, name: str) -> str:

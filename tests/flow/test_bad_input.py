@@ -158,7 +158,9 @@ def test_a_foreign_room(room: Room) -> None:
         assert socket.next("error")["code"] == "forbidden"
 
 
-@pytest.mark.parametrize("room_id", [str(uuid.uuid4()), "nonsense", "%00", "..%2f"])
+@pytest.mark.parametrize(
+    "room_id", ["7f3c0000-0000-4000-8000-000000000001", "nonsense", "%00", "..%2f"]
+)
 def test_an_unknown_room(room: Room, room_id: str) -> None:
     answer = room.owner.api("POST", f"rooms/{room_id}/messages", {"body": "text"})
     refused(answer, 404, "not_found")

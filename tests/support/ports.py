@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import socket
 from contextlib import ExitStack
@@ -9,6 +10,8 @@ from contextlib import ExitStack
 HOST = "127.0.0.1"
 # Below the range from which the kernel takes the ports of outgoing connections.
 LOWEST, HIGHEST = 20_000, 32_000
+# Test workers that run side by side must not choose the same (pytest-xdist names them gw0, gw1…).
+WORKERS = 4
 
 
 def free_port() -> int:
@@ -17,8 +20,11 @@ def free_port() -> int:
 
 def free_ports(count: int) -> int:
     """The first of ``count`` neighbouring ports that are all free."""
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    share = (HIGHEST - LOWEST) // WORKERS
+    lowest = LOWEST + worker % WORKERS * share
     while True:
-        first = random.randrange(LOWEST, HIGHEST)
+        first = random.randrange(lowest, lowest + share - count)
         if _are_free(range(first, first + count)):
             return first
 

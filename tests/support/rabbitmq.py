@@ -22,6 +22,13 @@ from tests.support.wait import wait_until
 # The wrapper in /usr/sbin wants root or the user rabbitmq; the script that it calls does not.
 SCRIPTS = "/usr/lib/rabbitmq/bin"
 USER = "guest"
+# Each call of rabbitmqctl starts an Erlang machine, so one does the work of add_vhost and
+# set_permissions.
+_MAKE_VHOST = """
+ok = rabbit_vhost:add(<<"{name}">>, <<"{user}">>),
+ok = rabbit_auth_backend_internal:set_permissions(
+    <<"{user}">>, <<"{name}">>, <<".*">>, <<".*">>, <<".*">>, <<"{user}">>).
+"""
 PROTOCOL_HEADER = b"AMQP\x00\x00\x09\x01"
 
 
@@ -60,8 +67,7 @@ class RabbitMQ(Server):
             vhost = f"{self.api_url}/api/vhosts/{name}"
             requests.put(vhost, auth=(USER, USER), timeout=60).raise_for_status()
         else:
-            self.ctl("add_vhost", name)
-            self.ctl("set_permissions", "--vhost", name, USER, ".*", ".*", ".*")
+            self.ctl("eval", _MAKE_VHOST.format(name=name, user=USER))
         return self.vhost(name)
 
     def ctl(self, *arguments: str) -> str:
