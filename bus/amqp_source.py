@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -14,7 +14,7 @@ from pika.exceptions import AMQPError
 
 from bus.amqp import CLOSE_SECONDS, AmqpChannel, broker_errors
 from bus.broker import IO_TIMEOUT
-from bus.errors import SubscriptionCancelled
+from bus.errors import BrokerUnavailable, SubscriptionCancelled
 from bus.message import NO_HEADERS, Delivery
 from bus.topology import Queue
 
@@ -36,11 +36,25 @@ class AmqpSource(AmqpChannel):
         self._oldest = 1
         self._settled: set[int] = set()
         super().__init__(url, heartbeat=HEARTBEAT)
+        try:
+            with broker_errors():
+                self._subscribe(prefetch, arguments)
+        except BrokerUnavailable:
+            self.close()
+            raise
+
+    def _subscribe(self, prefetch: int, arguments: dict[str, Any] | None) -> None:
+        """Returns when the broker has this consumer: until then another may come before it."""
+        answers, answered = self._answers()
         self.channel.add_on_cancel_callback(self._on_cancel)
         self.channel.basic_qos(prefetch_count=prefetch)
         self._subscription = self.channel.basic_consume(
-            queue.name, self._on_delivery, arguments=arguments
+            self._queue, self._on_delivery, arguments=arguments, callback=answered
         )
+        self._run_until(lambda: bool(answers) or self._lost is not None, IO_TIMEOUT)
+        self._raise_if_lost()
+        if not answers:
+            raise BrokerUnavailable(f"RabbitMQ does not answer who subscribes to {self._queue}")
 
     def receive(self, limit: int, wait: float) -> list[Delivery]:
         with broker_errors():
@@ -66,12 +80,7 @@ class AmqpSource(AmqpChannel):
                 self.channel.basic_ack(tag)
 
     def cancel(self) -> None:
-        answers: list[object] = []
-
-        def answered(frame: object) -> None:
-            answers.append(frame)
-            self._wake()
-
+        answers, answered = self._answers()
         with broker_errors():
             self.channel.basic_cancel(self._subscription, callback=answered)
             # pika would send back what is on its way; it comes like any other delivery.
@@ -80,11 +89,14 @@ class AmqpSource(AmqpChannel):
         self._raise_if_lost()
 
     def idle(self, seconds: float) -> None:
-        deadline = time.monotonic() + seconds
-        while (remaining := deadline - time.monotonic()) > 0:
+        deadline, remaining = time.monotonic() + seconds, seconds
+        while True:
             with broker_errors():
-                self._run(remaining)
+                self._run(max(0.0, remaining))
             self._raise_if_lost()
+            remaining = deadline - time.monotonic()
+            if remaining <= 0:
+                return
 
     def close(self) -> None:
         """Waits until the broker has the acknowledgements, then drops the connection.
@@ -97,14 +109,19 @@ class AmqpSource(AmqpChannel):
             self._round_trip()
         self._drop()
 
-    def _round_trip(self) -> None:
-        """Returns when the broker has taken all that was sent before, or is not to be heard."""
+    def _answers(self) -> tuple[list[object], Callable[[object], None]]:
+        """A list, and a callback that puts the broker's answer into it."""
         answers: list[object] = []
 
         def answered(frame: object) -> None:
             answers.append(frame)
             self._wake()
 
+        return answers, answered
+
+    def _round_trip(self) -> None:
+        """Returns when the broker has taken all that was sent before, or is not to be heard."""
+        answers, answered = self._answers()
         if self._lost is None:
             self.channel.basic_qos(prefetch_count=1, callback=answered)
             self._run_until(lambda: bool(answers) or self._lost is not None, CLOSE_SECONDS)

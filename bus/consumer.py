@@ -153,6 +153,7 @@ class Consumer:
         """Reads what the queue lost, while ``source`` holds the place in front of any other."""
         if not self._gap.is_open:
             return
+        self._tally.is_active = True
         archive = self._gap.open_archive(2 * self._batch)
         if archive:
             with closing(archive):

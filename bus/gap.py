@@ -21,6 +21,7 @@ from bus.topology import ARCHIVE, CONSUMERS, Queue
 
 logger = logging.getLogger(__name__)
 
+# Clocks of the web tier and the broker may differ by this much.
 CLOCK_SKEW = timedelta(minutes=1)
 # How long who was not the active consumer leaves the repair to the one that was.
 PRECEDENCE_SECONDS = 3.0

@@ -92,9 +92,13 @@ class PauseWatch:
             link.close()
 
     def _ask(self) -> bool:
-        self._link = self._link or Link(self._url)
+        self._link = link = self._link or Link(self._url)
         try:
-            return bool(self._link.depth(self._note))
+            depth = link.depth(self._note)
+            if depth is None:
+                # RabbitMQ's log would tell of an error every time that somebody looks.
+                link.declare([self._note])
+            return bool(depth)
         except BrokerUnavailable:
             self.close()
             raise

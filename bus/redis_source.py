@@ -29,7 +29,14 @@ CHECK_SECONDS = 1.0
 SHORTEST_WAIT = 0.01
 
 # What decoding raises for an entry that neither kombu nor we have written.
-_FOREIGN = (msgspec.DecodeError, ValueError, KeyError, TypeError, AttributeError)
+_FOREIGN = (
+    msgspec.DecodeError,
+    ValueError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    RecursionError,
+)
 
 _MOVE = """
 local moved = {}
@@ -76,7 +83,8 @@ class RedisSource:
         with self._errors():
             raw = self._take(limit)
             while not raw and (remaining := deadline - time.monotonic()) > 0:
-                raw = self._wait(remaining) + self._take(limit - 1)
+                raw = self._wait(remaining)
+                raw += self._take(limit - len(raw))
         if not raw:
             self._check_bindings()
         self._unsettled += len(raw)
@@ -172,7 +180,7 @@ def _decoded(raw: bytes) -> Delivery:
         message_id=properties.get("message_id"),
         type=properties.get("type"),
         content_type=message.get("content-type"),
-        headers=message.get("headers") or {},
+        headers=dict(message.get("headers") or {}),
         correlation_id=properties.get("correlation_id"),
         reply_to=properties.get("reply_to"),
         timestamp=properties.get("timestamp"),

@@ -12,6 +12,7 @@ from contextlib import closing
 from datetime import datetime
 
 from bus.amqp_source import AmqpSource
+from bus.broker import Link
 from bus.errors import BrokerUnavailable
 from bus.message import Delivery
 from bus.topology import Queue
@@ -32,7 +33,8 @@ class StreamSource:
     """
 
     def __init__(self, url: str, stream: Queue, start: datetime | None, prefetch: int) -> None:
-        self._stream = stream.name
+        self._url = url
+        self._stream = stream
         self._start = start
         self._end = _end(url, stream)
         self._offset: int | None = None
@@ -51,19 +53,23 @@ class StreamSource:
         if self.is_at_end:
             self._source.idle(wait)
             return []
+        is_silent = not self._unsettled and time.monotonic() - self._heard >= ANSWER_SECONDS
+        if is_silent:
+            self._check_broker()
         batch = self._source.receive(limit, wait)
         if batch:
             self._offset = _offset(batch)
             self._unsettled += len(batch)
         if batch or self._unsettled:
             self._heard = time.monotonic()
-        elif time.monotonic() - self._heard >= ANSWER_SECONDS:
-            self._end_early()
+        elif is_silent:
+            self._is_empty = True
         return batch
 
     def ack(self, deliveries: Sequence[Delivery]) -> None:
         self._source.ack(deliveries)
         self._unsettled -= len(deliveries)
+        self._heard = time.monotonic()  # only now the broker may owe an answer
 
     def idle(self, seconds: float) -> None:
         self._source.idle(seconds)
@@ -71,13 +77,13 @@ class StreamSource:
     def close(self) -> None:
         self._source.close()
 
-    def _end_early(self) -> None:
-        """The broker sends nothing: right if nothing is as new as ``start``."""
+    def _check_broker(self) -> None:
+        """Nothing comes: right if nothing is as new as ``start``, and the broker does answer."""
         if self._offset is not None or self._start is None:
             raise BrokerUnavailable(
-                f"{self._stream} stalls after {self._offset}; its end is {self._end}"
+                f"{self._stream.name} stalls after {self._offset}; its end is {self._end}"
             )
-        self._is_empty = True
+        _end(self._url, self._stream)
 
 
 def read_stream(url: str, stream: Queue, start: datetime | None = None) -> Iterator[list[Delivery]]:
@@ -96,7 +102,14 @@ def _end(url: str, stream: Queue) -> int | None:
         while batch := source.receive(BATCH, max(0.0, deadline - time.monotonic())):
             source.ack(batch)
             end, deadline = _offset(batch), min(deadline, time.monotonic() + END_SECONDS)
+    if end is None and _depth(url, stream):
+        raise BrokerUnavailable(f"{stream.name} holds events, and the broker sends none")
     return end
+
+
+def _depth(url: str, stream: Queue) -> int | None:
+    with closing(Link(url)) as link:
+        return link.depth(stream)
 
 
 def _offset(batch: list[Delivery]) -> int:

@@ -16,8 +16,9 @@ LONGEST_STATUS = 200
 class Tally:
     """Written by the consumer's thread, read by any. Times are seconds since 1970.
 
-    ``is_active``: on the latest subscription something came. Of the consumers of a queue with a
-    single active one, the others see an empty queue, which tells them nothing.
+    ``is_active``: on the latest subscription something came, or what the queue lost is read. Of
+    the consumers of a queue with a single active one, the others see an empty queue, which tells
+    them nothing.
     """
 
     def __init__(self, queue: Queue) -> None:

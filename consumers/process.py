@@ -49,8 +49,8 @@ def run(
     its store does not answer, is asked whenever somebody wants to know whether this is ready.
     """
     settings = ConsumerSettings.from_environment(environment)
-    with ExitStack() as stack:
-        stop = stop_event()
+    stop = stop_event()
+    with ends_within(STOP_SECONDS, stop), ExitStack() as stack:
         sink = open_sink(environment, stack)
         consumer = Consumer(
             url=settings.broker_url,
@@ -63,23 +63,22 @@ def run(
         )
         checks = _checks(settings.broker_url, consumer, sink)
         stack.callback(start_ops(environment, ready=Probes(checks)).close)
-        with ends_within(STOP_SECONDS, stop):
-            consumer.run()
+        consumer.run()
 
 
 @contextmanager
 def ends_within(seconds: float, stop: threading.Event) -> Iterator[None]:
     """Ends the process when the block goes on for ``seconds`` after ``stop`` is set.
 
-    A sink may block for longer than a service manager waits. What it has not taken was not
-    acknowledged: the broker gives it to the next consumer.
+    A store may block for longer than a service manager waits, a batch as well as the farewell.
+    What it has not taken was not acknowledged: the broker gives it to the next consumer.
     """
     finished = threading.Event()
 
     def watch() -> None:
         stop.wait()
         if not finished.wait(seconds):
-            logger.warning("the sink did not answer within %g s; its batch goes back", seconds)
+            logger.warning("not ended within %g s; what was in hand goes back", seconds)
             os._exit(0)
 
     threading.Thread(target=watch, name="stop-watch", daemon=True).start()

@@ -14,13 +14,14 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from importlib import import_module
 
 from bus import events, topology
 from bus.broker import is_amqp
 from bus.errors import InvalidEvent, SettingError
 from bus.events import Event
+from bus.gap import CLOCK_SKEW
 from bus.message import Delivery
 from bus.progress import progress_bar
 from bus.settings import Environment
@@ -28,9 +29,6 @@ from bus.stream import read_stream
 from bus.topology import EVENT_CONSUMERS
 
 logger = logging.getLogger(__name__)
-
-# Clocks of the web tier and the broker may differ by this much.
-CLOCK_SKEW = timedelta(minutes=1)
 
 Store = Callable[[Sequence[Event]], object]
 

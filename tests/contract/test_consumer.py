@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 
 import pytest
 import redis
@@ -11,13 +13,13 @@ import redis
 from bus import events, topology
 from bus.backoff import Backoff
 from bus.consumer import Consumer
-from bus.errors import SinkUnavailable
+from bus.errors import BrokerUnavailable, SinkUnavailable
 from bus.events import Event, MessagePosted
 from bus.message import Delivery, Message
 from bus.publisher import Publisher
 from bus.source import open_source
-from bus.topology import MONGO_WRITER, REDIS_PUBLISHER
-from tests.support.consuming import ListSink, consuming, dead_letters, empty
+from bus.topology import MONGO_WRITER, REDIS_PUBLISHER, WEB_REQUESTS
+from tests.support.consuming import ListSink, consuming, dead_letters, empty, publish
 from tests.support.events import posted
 from tests.support.rabbitmq import RabbitMQ
 from tests.support.servers import Redis
@@ -89,21 +91,23 @@ def test_a_malformed_event_is_a_dead_letter_and_the_rest_goes_on(
 
 def test_what_no_publisher_wrote_is_a_dead_letter_too(redis_server: Redis) -> None:
     url = redis_server.fresh_database()
+    kombu = '{"body":"x","properties":{"delivery_info":{"routing_key":"k"}},"headers":%s}'
+    foreign = [b"\xff{", b"[]", b"[" * 100_000, *((kombu % h).encode() for h in ("[1]", '"x"'))]
     publisher = Publisher(url, topology.EVENT_QUEUES)
     publisher.publish(events.to_message(posted("before")))
     with redis.Redis.from_url(url) as client:
-        client.lpush(MONGO_WRITER.name, b"\xff{", b"[]")
+        client.lpush(MONGO_WRITER.name, *foreign)
     publisher.publish(events.to_message(posted("after")))
     publisher.close()
     first = open_source(url, MONGO_WRITER, prefetch=10)
-    assert len(first.receive(10, 1)) == 4
+    assert len(first.receive(10, 1)) == 2 + len(foreign)
     first.close()
     sink = ListSink()
     with consuming(url, sink):
-        letters = dead_letters(url, 2)
+        letters = dead_letters(url, len(foreign))
         wait_until(lambda: len(sink.bodies) >= 2)
     assert sink.bodies == ["before", "after"]
-    assert [letter.body for letter in letters] == [b"\xff{", b"[]"]
+    assert [letter.headers["x-reason"] for letter in letters] == ["invalid_event"] * len(foreign)
 
 
 def test_one_poisonous_event_is_isolated_from_its_batch(
@@ -229,6 +233,46 @@ def test_what_a_stopped_consumer_had_in_hand_comes_again_first_and_marked(
     bodies = [events.decode(delivery.body).data.body for delivery in rest]  # type: ignore[union-attr]
     assert bodies == [f"{number}" for number in range(2, 10)]
     assert [delivery.redelivered for delivery in rest] == [True] * 2 + [False] * 6
+
+
+def test_who_only_keeps_the_connection_alive_learns_that_it_is_lost(rabbitmq: RabbitMQ) -> None:
+    url = rabbitmq.fresh_vhost()
+    with closing(open_source(url, MONGO_WRITER, prefetch=1)) as source:
+        source.idle(0)
+        rabbitmq.ctl("close_all_connections", "--vhost", url.rpartition("/")[2], "over")
+        with pytest.raises(BrokerUnavailable):
+            wait_until(lambda: source.idle(0), 5)
+
+
+def test_who_opened_a_source_is_the_active_consumer_at_once(rabbitmq: RabbitMQ) -> None:
+    url = rabbitmq.fresh_vhost()
+    with (
+        closing(open_source(url, REDIS_PUBLISHER, prefetch=10)) as first,
+        closing(open_source(url, REDIS_PUBLISHER, prefetch=10)) as second,
+    ):
+        publish(url, posted())
+        assert second.receive(10, 0.2) == []
+        assert first.receive(10, 5)
+
+
+def test_on_redis_a_message_of_any_priority_is_seen_at_once(redis_server: Redis) -> None:
+    url = redis_server.fresh_database()
+    with closing(open_source(url, WEB_REQUESTS, prefetch=1)) as source:
+        for priority in (0, 5, 9):
+            request = Message(
+                exchange="",
+                routing_key=WEB_REQUESTS.name,
+                body=b"x",
+                message_id="1",
+                type="request",
+                priority=priority,
+            )
+            with closing(Publisher(url)) as publisher, ThreadPoolExecutor() as pool:
+                waiting = pool.submit(source.receive, 1, 3.0)
+                publisher.publish(request)
+                received = waiting.result()
+            assert len(received) == 1
+            source.ack(received)
 
 
 def test_no_more_than_the_prefetch_is_handed_out(broker_url: str, publisher: Publisher) -> None:

@@ -14,7 +14,7 @@ import requests
 from prometheus_client import REGISTRY
 
 from bus.broker import Link
-from bus.pause import pause, resume
+from bus.pause import PauseWatch, pause, resume
 from bus.topology import MONGO_WRITER, REDIS_PUBLISHER, WEB_REQUESTS, pause_queue
 from tests.contract.rpc_fixtures import Broker, Site, broker, server, site
 from tests.support.consuming import ListSink, consuming, depth, empty, publish
@@ -110,6 +110,17 @@ def test_a_pause_outlives_a_crash_of_the_broker(url: str, broker: Broker) -> Non
         resume(url, REDIS_PUBLISHER)
         wait_until(lambda: len(sink.bodies) == 10, 60)
     assert sink.bodies == [f"{number}" for number in range(10)]
+
+
+def test_whoever_watches_for_a_pause_asks_in_vain_once_at_most(rabbitmq: RabbitMQ) -> None:
+    """Each time that somebody asks for a queue which is not there, RabbitMQ logs two errors."""
+    url = rabbitmq.fresh_vhost()
+    with closing(PauseWatch(url, MONGO_WRITER)) as watch:
+        assert not watch.is_paused()
+        with closing(Link(url)) as link:
+            assert link.depth(pause_queue(MONGO_WRITER)) == 0
+        pause(url, MONGO_WRITER, "olga")
+        assert wait_until(watch.is_paused)
 
 
 def test_pausing_and_resuming_twice_changes_nothing(url: str) -> None:

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import os
 import signal
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 
 import pytest
 
 from bus import events, stream
+from bus.amqp_source import AmqpSource
 from bus.errors import BrokerUnavailable
 from bus.publisher import Publisher
-from bus.stream import read_stream
+from bus.stream import StreamSource, read_stream
 from bus.topology import ARCHIVE, EVENT_QUEUES
+from tests.support.consuming import depth
 from tests.support.events import posted
 from tests.support.rabbitmq import RabbitMQ
+from tests.support.wait import wait_until
 
 
 @pytest.fixture
@@ -54,18 +61,58 @@ def test_nothing_is_newer_than_the_future(url: str, monkeypatch: pytest.MonkeyPa
     assert read(url, datetime.now(UTC) + timedelta(hours=1)) == []
 
 
+def test_a_reader_that_takes_its_time_is_not_a_broker_that_stalls(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stream, "BATCH", 100)
+    archive(url, 1_000)
+    batches = read_stream(url, ARCHIVE)
+    read_first = len(next(batches))
+    later = SimpleNamespace(monotonic=lambda: time.monotonic() + 60)
+    monkeypatch.setattr(stream, "time", later)
+    assert read_first + sum(map(len, batches)) == 1_000
+
+
 def test_a_broker_that_stalls_is_not_the_end(
     rabbitmq: RabbitMQ, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(stream, "ANSWER_SECONDS", 1.0)
     monkeypatch.setattr(stream, "BATCH", 100)
     archive(url, 3_000)
-    broker = rabbitmq.erlang_pid()
     batches = read_stream(url, ARCHIVE)
     assert next(batches)
+    with stopped(rabbitmq), pytest.raises(BrokerUnavailable):
+        list(batches)
+
+
+def test_a_broker_that_stalls_at_once_does_not_have_nothing_newer(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive(url, 10)
+    wait_until(lambda: depth(url, ARCHIVE), what="the broker has counted them")
+    monkeypatch.setattr(stream, "ANSWER_SECONDS", 1.0)
+    start = datetime.now(UTC) - timedelta(hours=1)
+    with closing(StreamSource(url, ARCHIVE, start, prefetch=5)) as source:
+        monkeypatch.setattr(AmqpSource, "receive", lambda self, limit, wait: [])
+        with pytest.raises(BrokerUnavailable):
+            wait_until(lambda: source.is_at_end or source.receive(1, 0.1))
+
+
+def test_a_stream_of_which_nothing_comes_is_not_an_empty_one(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive(url, 10)
+    wait_until(lambda: depth(url, ARCHIVE), what="the broker has counted them")
+    monkeypatch.setattr(AmqpSource, "receive", lambda self, limit, wait: [])
+    with pytest.raises(BrokerUnavailable, match="holds events"):
+        read(url)
+
+
+@contextmanager
+def stopped(rabbitmq: RabbitMQ) -> Iterator[None]:
+    broker = rabbitmq.erlang_pid()
     os.kill(broker, signal.SIGSTOP)
     try:
-        with pytest.raises(BrokerUnavailable):
-            list(batches)
+        yield
     finally:
         os.kill(broker, signal.SIGCONT)
