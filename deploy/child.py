@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 FIRST_DELAY = 0.2
-LONGEST_DELAY = 30.0
+# Long enough not to keep a processor busy; what is accepted meanwhile waits.
+LONGEST_DELAY = 10.0
 # Who lived this long starts again without a long pause, whatever happened before.
 STABLE_SECONDS = 30.0
 BAD_SETTING = 2
