@@ -192,6 +192,8 @@ def test_settings_survive_being_written() -> None:
 def test_an_interrupt_ends_a_command_quietly() -> None:
     """A command without its own handling of SIGINT: exit code 130 and no traceback."""
     program = (
+        # Whatever runs the tests in the background may have SIGINT ignored.
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler);"
         "import sys, time, types; module = types.ModuleType('slow');"
         "module.add_arguments = lambda parser: None;"
         "module.run = lambda arguments, environment: print('runs', flush=True) or time.sleep(60);"

@@ -43,24 +43,21 @@ def _archive() -> str | None:
     return archive.problem() if archive else None
 
 
-OPTIONAL = frozenset({"history", "archive"})
+_needed = {"database": database, "broker": broker, "topology": topology}
+_reported = {"history": _history, "archive": _archive}
+
+OPTIONAL = frozenset(_reported)
 """What is reported only: without it people can still chat."""
 
-checks = Probes(
-    {
-        "database": database,
-        "broker": broker,
-        "topology": topology,
-        "history": _history,
-        "archive": _archive,
-    }
-)
+checks = Probes(_needed | _reported)
+# Whoever asks only for what is needed does not wait for the rest.
+_needs = Probes(_needed)
 
 
 def problem() -> str | None:
     """What keeps requests from being served; None when nothing does."""
-    found = checks()
-    lacking = (name for name in found if not is_ready({name: found[name]}, OPTIONAL))
+    found = _needs()
+    lacking = (name for name, outcome in found.items() if not is_ready({name: outcome}))
     return ", ".join(f"{name}: {found[name]}" for name in lacking) or None
 
 
