@@ -91,6 +91,22 @@ class Link:
         declared = self._ask(queue) if self.is_amqp else None
         return declared and int(declared.consumer_count)
 
+    def holds_message(self, queue: Queue) -> bool:
+        """Whether a message can be taken from ``queue`` (RabbitMQ); it goes back at once.
+
+        A count of 0 does not say so of a quorum queue whose leader is still starting; this waits
+        for the leader. Raises BrokerUnavailable.
+        """
+        try:
+            probe = self.connection.channel()
+            message = probe.basic_get(queue.name)
+            if message is not None:
+                probe.basic_reject(message.delivery_tag, requeue=True)
+            probe.close()
+            return message is not None
+        except self.errors as error:
+            raise BrokerUnavailable(f"cannot look into {queue.name}: {error}") from error
+
     def _ask(self, queue: Queue) -> Any:
         try:
             with self._probe() as probe:

@@ -24,6 +24,9 @@ from bus.topology import Queue, pause_queue
 logger = logging.getLogger(__name__)
 
 POLL_SECONDS = 1.0
+# A quorum queue whose leader is starting, or does not answer within 250 ms, is told to be empty:
+# so a pause ends only when it was seen to have ended as often as this, one look after the other.
+LOOKS = 3
 
 
 def pause(url: str, queue: Queue, by: str, reason: str = "") -> bool:
@@ -64,12 +67,15 @@ class PauseWatch:
         self._note = pause_queue(queue)
         self._link: Link | None = None
         self._paused = False
+        # How often in a row no note was seen.
+        self._empty = 0
         self._asked = float("-inf")
 
     def is_paused(self) -> bool:
         """Asks the broker at most once in POLL_SECONDS. Raises BrokerUnavailable."""
         if time.monotonic() - self._asked >= POLL_SECONDS:
-            self._paused = self._ask()
+            self._empty = 0 if self._ask() else self._empty + 1
+            self._paused = self._empty == 0 or (self._paused and self._empty < LOOKS)
             self._asked = time.monotonic()
         return self._paused
 
@@ -92,9 +98,12 @@ class PauseWatch:
             link.close()
 
     def _ask(self) -> bool:
+        is_new = self._link is None
         self._link = link = self._link or Link(self._url)
         try:
             depth = link.depth(self._note)
+            if depth == 0 and is_new and link.is_amqp:
+                return link.holds_message(self._note)
             if depth is None:
                 # RabbitMQ's log would tell of an error every time that somebody looks.
                 link.declare([self._note])

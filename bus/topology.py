@@ -63,9 +63,9 @@ DEAD = Exchange("chat.dead", "direct")
 EXCHANGES = (UNROUTABLE, EVENTS, DEAD)
 
 
-# Whoever looks at dead letters returns them, and RabbitMQ 4 counts that towards a limit of 20
-# unless another one is set.
-_DEAD_ARGUMENTS = MappingProxyType({"x-queue-type": "quorum", "x-delivery-limit": 1_000_000})
+# Whoever looks at dead letters, or at a pause, returns them, and RabbitMQ 4 counts that towards a
+# limit of 20 unless another one is set.
+_LOOKED_AT = MappingProxyType({"x-queue-type": "quorum", "x-delivery-limit": 1_000_000})
 
 
 def _event_queue(name: str, routing_key: str, *, single_active_consumer: bool = False) -> Queue:
@@ -85,7 +85,7 @@ def _event_queue(name: str, routing_key: str, *, single_active_consumer: bool = 
     }
     if single_active_consumer:
         arguments["x-single-active-consumer"] = True
-    dead = Queue(f"{name}.dead", (Binding(DEAD, name),), _DEAD_ARGUMENTS)
+    dead = Queue(f"{name}.dead", (Binding(DEAD, name),), _LOOKED_AT)
     return Queue(name, (Binding(EVENTS, routing_key),), MappingProxyType(arguments), dead)
 
 
@@ -137,7 +137,7 @@ def pause_queue(queue: Queue) -> Queue:
 
     The note outlives every process and the broker's restart, and reaches every instance.
     """
-    arguments = {"x-queue-type": "quorum", "x-max-length": 1, "x-overflow": "drop-head"}
+    arguments = {**_LOOKED_AT, "x-max-length": 1, "x-overflow": "drop-head"}
     return Queue(f"{queue.name}.pause", arguments=MappingProxyType(arguments))
 
 
