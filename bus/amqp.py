@@ -80,6 +80,16 @@ class AmqpChannel:
                 self._run_until(lambda: self._is_closed, CLOSE_SECONDS)
         self._drop()
 
+    @contextmanager
+    def _opening(self) -> Iterator[None]:
+        """Around the rest of a subclass's start: what fails there closes the connection."""
+        try:
+            with broker_errors():
+                yield
+        except BrokerUnavailable:
+            self.close()
+            raise
+
     @property
     def _is_closed(self) -> bool:
         return self._connection is None or self._connection.is_closed

@@ -37,12 +37,8 @@ class AmqpLink(AmqpChannel):
         self._senders: defaultdict[str, list[Request]] = defaultdict(list)
         self._blocked: str | None = None
         super().__init__(url, heartbeat=0)
-        try:
-            with broker_errors():
-                self._begin()
-        except BrokerUnavailable:
-            self.close()
-            raise
+        with self._opening():
+            self._begin()
 
     def is_alive(self) -> bool:
         self._run(0)

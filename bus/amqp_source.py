@@ -36,12 +36,8 @@ class AmqpSource(AmqpChannel):
         self._oldest = 1
         self._settled: set[int] = set()
         super().__init__(url, heartbeat=HEARTBEAT)
-        try:
-            with broker_errors():
-                self._subscribe(prefetch, arguments)
-        except BrokerUnavailable:
-            self.close()
-            raise
+        with self._opening():
+            self._subscribe(prefetch, arguments)
 
     def _subscribe(self, prefetch: int, arguments: dict[str, Any] | None) -> None:
         """Returns when the broker has this consumer: until then another may come before it."""

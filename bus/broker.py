@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from typing import Any
 
 import kombu
-from amqp.exceptions import AMQPError, NotFound
+from amqp.exceptions import AMQPError, ChannelError, NotFound
 
 from bus.errors import BrokerUnavailable
-from bus.topology import DEAD, EXCHANGES, Binding, Exchange, Queue, exchanges_of
+from bus.topology import DEAD, EXCHANGES, Exchange, Queue, exchanges_of
 
 # For all hosts of a URL together: when the first ones are silent, the last one's turn comes
 # within the deadline of whoever publishes.
@@ -98,18 +98,17 @@ class Link:
         for the leader. Raises BrokerUnavailable.
         """
         try:
-            probe = self.connection.channel()
-            message = probe.basic_get(queue.name)
-            if message is not None:
-                probe.basic_reject(message.delivery_tag, requeue=True)
-            probe.close()
-            return message is not None
+            with self.probe() as probe:
+                message = probe.basic_get(queue.name)
+                if message is not None:
+                    probe.basic_reject(message.delivery_tag, requeue=True)
+                return message is not None
         except self.errors as error:
             raise BrokerUnavailable(f"cannot look into {queue.name}: {error}") from error
 
     def _ask(self, queue: Queue) -> Any:
         try:
-            with self._probe() as probe:
+            with self.probe() as probe:
                 return probe.queue_declare(queue.name, passive=True)
         except NotFound:
             return None
@@ -123,14 +122,10 @@ class Link:
         """
         if self.is_amqp:
             return self.depth(queue) is None
-        try:
-            return any(not self._is_bound(queue, binding) for binding in queue.bindings)
-        except self.errors as error:
-            raise BrokerUnavailable(f"cannot ask for {queue.name}: {error}") from error
-
-    def _is_bound(self, queue: Queue, binding: Binding) -> bool:
-        table = self.channel.get_table(binding.exchange.name)
-        return any((key, name) == (binding.routing_key, queue.name) for key, _, name in table)
+        return any(
+            (binding.routing_key, queue.name) not in self.bound(binding.exchange)
+            for binding in queue.bindings
+        )
 
     def declare(self, queues: Iterable[Queue]) -> None:
         """Makes the exchanges, queues and bindings of ``queues`` exist, dead letters first.
@@ -149,7 +144,7 @@ class Link:
         Raises BrokerUnavailable.
         """
         try:
-            with self._probe() as probe:
+            with self.probe() as probe:
                 for binding in queue.bindings:
                     probe.queue_bind(queue.name, binding.exchange.name, binding.routing_key)
         except NotFound:
@@ -182,27 +177,19 @@ class Link:
     def _declare(self, queue: Queue) -> None:
         bound = kombu.Queue(queue.name, durable=True, queue_arguments=dict(queue.arguments))
         bound = bound(self.channel)
-        if not (self.is_amqp and self._exists(queue.name)):
+        if not (self.is_amqp and self._ask(queue)):
             bound.queue_declare()
         for binding in queue.bindings:
             bound.bind_to(binding.exchange.name, routing_key=binding.routing_key)
 
-    def _exists(self, queue: str) -> bool:
-        try:
-            with self._probe() as probe:
-                probe.queue_declare(queue, passive=True)
-        except NotFound:
-            return False
-        return True
-
     @contextmanager
-    def _probe(self) -> Iterator[Any]:
-        """A channel for a question that may fail: the broker then closes the channel, and py-amqp
+    def probe(self) -> Iterator[Any]:
+        """A channel for what may be refused: the broker then closes the channel, and py-amqp
         opens it anew, which would use up the connection's channels."""
         channel = self.connection.channel()
         try:
             yield channel
-        except NotFound:
+        except ChannelError:
             channel.close()
             raise
         channel.close()
@@ -210,11 +197,14 @@ class Link:
 
 def declare(url: str, queues: Iterable[Queue]) -> None:
     """Declares ``queues`` on a connection made for it. Raises BrokerUnavailable."""
-    link = Link(url)
-    try:
+    with closing(Link(url)) as link:
         link.declare(queues)
-    finally:
-        link.close()
+
+
+def depth(url: str, queue: Queue) -> int | None:
+    """``Link.depth`` on a connection made for it. Raises BrokerUnavailable."""
+    with closing(Link(url)) as link:
+        return link.depth(queue)
 
 
 def _options(url: str) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from contextlib import closing
 from datetime import datetime, timedelta
 
 from bus import events
-from bus.broker import Link, is_amqp
+from bus.broker import Link, depth, is_amqp
 from bus.message import Delivery
 from bus.topology import ARCHIVE, CONSUMERS, Queue
 
@@ -137,10 +137,7 @@ class Gap:
 
     def _archived(self) -> int | None:
         """How many events the archive holds; None without an archive."""
-        if not is_amqp(self._url):
-            return None
-        with closing(Link(self._url)) as link:
-            return link.depth(ARCHIVE)
+        return depth(self._url, ARCHIVE) if is_amqp(self._url) else None
 
     def _replay(self, since: str) -> str:
         names = (name for name, queue in CONSUMERS.items() if queue.name == self._queue.name)

@@ -15,7 +15,7 @@ from contextlib import closing
 import msgspec
 
 from bus import events
-from bus.broker import Link
+from bus.broker import Link, depth
 from bus.errors import BrokerUnavailable
 from bus.message import Message
 from bus.publisher import Publisher
@@ -35,8 +35,7 @@ def pause(url: str, queue: Queue, by: str, reason: str = "") -> bool:
     ``by`` and ``reason`` are for whoever looks at the note. Raises a RetryableError.
     """
     note = pause_queue(queue)
-    with closing(Link(url)) as link:
-        was_paused = bool(link.depth(note))
+    was_paused = bool(depth(url, note))
     with closing(Publisher(url, [note])) as publisher:
         publisher.publish(_note(note, by, reason))
     return not was_paused
@@ -49,13 +48,12 @@ def resume(url: str, queue: Queue) -> bool:
     """
     note = pause_queue(queue)
     with closing(Link(url)) as link:
-        if not link.depth(note):
+        if link.depth(note) is None:
             return False
         try:
-            link.channel.queue_purge(note.name)
+            return bool(link.channel.queue_purge(note.name))
         except link.errors as error:
             raise BrokerUnavailable(f"cannot purge {note.name}: {error}") from error
-    return True
 
 
 class PauseWatch:
@@ -101,13 +99,13 @@ class PauseWatch:
         is_new = self._link is None
         self._link = link = self._link or Link(self._url)
         try:
-            depth = link.depth(self._note)
-            if depth == 0 and is_new and link.is_amqp:
+            notes = link.depth(self._note)
+            if notes == 0 and is_new and link.is_amqp:
                 return link.holds_message(self._note)
-            if depth is None:
+            if notes is None:
                 # RabbitMQ's log would tell of an error every time that somebody looks.
                 link.declare([self._note])
-            return bool(depth)
+            return bool(notes)
         except BrokerUnavailable:
             self.close()
             raise

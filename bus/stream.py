@@ -12,7 +12,7 @@ from contextlib import closing
 from datetime import datetime
 
 from bus.amqp_source import AmqpSource
-from bus.broker import Link
+from bus.broker import depth
 from bus.errors import BrokerUnavailable
 from bus.message import Delivery
 from bus.topology import Queue
@@ -102,14 +102,9 @@ def _end(url: str, stream: Queue) -> int | None:
         while batch := source.receive(BATCH, max(0.0, deadline - time.monotonic())):
             source.ack(batch)
             end, deadline = _offset(batch), min(deadline, time.monotonic() + END_SECONDS)
-    if end is None and _depth(url, stream):
+    if end is None and depth(url, stream):
         raise BrokerUnavailable(f"{stream.name} holds events, and the broker sends none")
     return end
-
-
-def _depth(url: str, stream: Queue) -> int | None:
-    with closing(Link(url)) as link:
-        return link.depth(stream)
 
 
 def _offset(batch: list[Delivery]) -> int:

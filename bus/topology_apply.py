@@ -13,7 +13,7 @@ from bus.broker import Link
 from bus.errors import QueueInUse
 from bus.management import BindingInfo, ExchangeInfo, QueueInfo
 from bus.topology import CONSUMERS, GATE, Queue
-from bus.topology_gate import bind, editing, gate, open_left_gate, probe, refused, unbind
+from bus.topology_gate import bind, editing, gate, open_left_gate, refused, unbind
 from bus.topology_plan import DEFAULT_TYPE, KNOWN, Difference, Layout, layout_of
 
 DRAIN_SECONDS = 30.0
@@ -74,7 +74,7 @@ def recreate(url: str, queue: Queue, info: QueueInfo, found: Layout) -> None:
 
 def _exists(link: Link, exchange: ExchangeInfo) -> bool:
     try:
-        with probe(link) as channel:
+        with link.probe() as channel:
             channel.exchange_declare(exchange.name, exchange.type, passive=True)
     except NotFound:
         return False
@@ -153,7 +153,7 @@ def _delete(link: Link, info: QueueInfo) -> None:
     _check_unused(link, info)
     # Quorum queues know no conditions; theirs was checked, behind the gate.
     conditional = _type(info) == DEFAULT_TYPE
-    with probe(link) as channel, refused("messages or consumers came just now"):
+    with link.probe() as channel, refused("messages or consumers came just now"):
         channel.queue_delete(info.name, if_unused=conditional, if_empty=conditional)
 
 
@@ -179,7 +179,7 @@ def _check_unused(link: Link, info: QueueInfo) -> None:
 
 def _counts(link: Link, info: QueueInfo) -> tuple[int, int]:
     """Messages that wait and consumers, as they are at one moment."""
-    with probe(link) as channel:
+    with link.probe() as channel:
         declared = channel.queue_declare(info.name, passive=True)
     return declared.message_count, declared.consumer_count
 

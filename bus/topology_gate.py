@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from amqp.exceptions import AccessRefused, PreconditionFailed
 
@@ -86,11 +85,3 @@ def unbind(link: Link, bindings: Iterable[BindingInfo]) -> None:
     for binding in bindings:
         source, key = binding.source, binding.routing_key
         link.channel.queue_unbind(binding.destination, source, key, arguments={**binding.arguments})
-
-
-@contextmanager
-def probe(link: Link) -> Iterator[Any]:
-    """A channel for what may be refused, which would close the channel it is done on."""
-    channel = link.connection.channel()
-    yield channel
-    channel.close()

@@ -5,9 +5,8 @@ from __future__ import annotations
 import argparse
 import os
 import socket
-from contextlib import closing
 
-from bus.broker import Link
+from bus.broker import depth
 from bus.errors import SettingError
 from bus.pause import pause
 from bus.settings import Environment
@@ -45,8 +44,7 @@ def queue_named(name: str) -> Queue:
 
 def waiting(url: str, queue: Queue) -> str:
     """How many messages wait on ``queue``, in words."""
-    with closing(Link(url)) as link:
-        depth = link.depth(queue)
-    if depth is None:
+    count = depth(url, queue)
+    if count is None:
         return "the queue does not exist yet"
-    return "1 message waits" if depth == 1 else f"{depth:,} messages wait"
+    return "1 message waits" if count == 1 else f"{count:,} messages wait"

@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 from bus import events
-from bus.broker import Link, is_amqp
+from bus.broker import Link, depth, is_amqp
 from bus.dead_letters import dead_queue, open_dead_letters
 from bus.errors import BrokerUnavailable, BusError, InvalidEvent, SinkUnavailable
 from bus.events import Event, MessageDeleted, MessageEdited
@@ -67,9 +67,8 @@ def accepted(url: str, event_id: uuid.UUID, within: timedelta) -> Answer:
     """The event in the archive, of what came there until ``within`` after the event's time."""
     if not is_amqp(url):
         return Answer("unknown", "this broker keeps no archive: Redis has no streams")
-    with closing(Link(url)) as link:
-        if link.depth(ARCHIVE) is None:
-            return Answer("unknown", f"this broker keeps no archive: there is no {ARCHIVE.name}")
+    if depth(url, ARCHIVE) is None:
+        return Answer("unknown", f"this broker keeps no archive: there is no {ARCHIVE.name}")
     delivery = _archived(url, event_id, within)
     if delivery is None:
         hours = within / timedelta(hours=1)
@@ -145,14 +144,14 @@ def waiting(url: str, queue: Queue, sunk: Answer, buried: Answer, is_accepted: b
     if "yes" in (sunk.state, buried.state):
         return Answer("no", f"no longer in {queue.name}")
     with closing(Link(url)) as link:
-        depth = link.depth(queue) or 0
+        count = link.depth(queue) or 0
         is_paused = bool(link.depth(pause_queue(queue)))
-    state, text = _waiting(queue, depth, sunk.state, is_accepted)
-    if state == "unknown" and not depth and is_amqp(url):
+    state, text = _waiting(queue, count, sunk.state, is_accepted)
+    if state == "unknown" and not count and is_amqp(url):
         word = queue.name.removeprefix("chat.")
         text += f" (then: chatbus replay --into {word})"
     paused = "; its consumers are paused" if is_paused else ""
-    return Answer(state, text + paused, {"depth": depth, "paused": is_paused})
+    return Answer(state, text + paused, {"depth": count, "paused": is_paused})
 
 
 def sink_of(queue: Queue, *, stored: Answer, logged: Answer) -> Answer:
