@@ -15,6 +15,7 @@ from bus.management import BindingInfo, ExchangeInfo, QueueInfo
 from bus.topology import CONSUMERS, GATE, Queue
 from bus.topology_gate import bind, editing, gate, open_left_gate, refused, unbind
 from bus.topology_plan import DEFAULT_TYPE, KNOWN, Difference, Layout, layout_of
+from bus.topology_proof import held_empty
 
 DRAIN_SECONDS = 30.0
 # A consumer looks once a second whether it is paused, and finishes its batch first.
@@ -115,7 +116,7 @@ def _remove_queue(url: str, info: QueueInfo, bindings: list[BindingInfo]) -> Non
         with gate(link, bindings, restore=lambda: bind(link, info.name, bindings)):
             unbind(link, bindings)
             with suppress(NotFound):
-                _delete(link, info)
+                _delete(url, link, info)
 
 
 def _drain_and_replace(
@@ -129,7 +130,7 @@ def _drain_and_replace(
         with _paused(url, queue):
             _wait(lambda: _counts(link, info)[1] == 0, PAUSE_SECONDS)
             try:
-                _delete(link, info)
+                _delete(url, link, info)
             except QueueInUse:
                 # What the consumers had taken and not finished went back.
                 if time.monotonic() > deadline:
@@ -149,12 +150,15 @@ def _paused(url: str, queue: Queue) -> Iterator[None]:
             pause.resume(url, queue)
 
 
-def _delete(link: Link, info: QueueInfo) -> None:
+def _delete(url: str, link: Link, info: QueueInfo) -> None:
     _check_unused(link, info)
-    # Quorum queues know no conditions; theirs was checked, behind the gate.
-    conditional = _type(info) == DEFAULT_TYPE
-    with link.probe() as channel, refused("messages or consumers came just now"):
-        channel.queue_delete(info.name, if_unused=conditional, if_empty=conditional)
+    if _type(info) == DEFAULT_TYPE:
+        with link.probe() as channel, refused("messages or consumers came just now"):
+            channel.queue_delete(info.name, if_unused=True, if_empty=True)
+    else:
+        # Quorum queues know no conditions.
+        with held_empty(url, info.name), link.probe() as channel:
+            channel.queue_delete(info.name)
 
 
 def _check_can_be_emptied(link: Link, info: QueueInfo) -> None:
@@ -167,8 +171,8 @@ def _check_can_be_emptied(link: Link, info: QueueInfo) -> None:
 def _check_unused(link: Link, info: QueueInfo) -> None:
     """Raises QueueInUse.
 
-    Whoever has taken a message from a quorum queue and not settled it counts as a consumer; so
-    without any, nothing but what is ready is on it.
+    Whoever has taken a message from a quorum queue and not settled it counts as a consumer. That
+    nobody does, or nothing waits, may be untrue of a quorum queue; see ``bus.topology_proof``.
     """
     if _type(info) == "stream":
         raise QueueInUse("a stream is a log that others may read; delete it by hand")

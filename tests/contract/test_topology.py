@@ -22,6 +22,7 @@ from bus.message import Message
 from bus.publisher import Publisher
 from bus.settings import Environment
 from bus.topology import GATE, MONGO_WRITER, QUEUES, REDIS_PUBLISHER
+from bus.topology_proof import held_empty
 from deploy import topology as command
 from tests.conftest import run_server
 from tests.support.events import posted
@@ -166,6 +167,60 @@ def test_an_extra_queue_is_removed_only_when_nobody_uses_it(
     channel.basic_ack(tag)
     wait_until(lambda: "removed" in chatbus("apply")[1], what="the unused queue is removed")
     assert chatbus("plan")[0] == 0
+
+
+@contextmanager
+def silent_leader(rabbit: RabbitMQ, url: str, queue: str) -> Iterator[None]:
+    """While the block runs, RabbitMQ can only guess what is on quorum queue ``queue``."""
+    leader = (
+        f'{{ok, Q}} = rabbit_amqqueue:lookup(rabbit_misc:r(<<"{url.rpartition("/")[2]}">>, queue,'
+        f' <<"{queue}">>)), {{Leader, _}} = amqqueue:get_pid(Q), '
+    )
+    rabbit.ctl("eval", f"{leader} sys:suspend(Leader).")
+    try:
+        yield
+    finally:
+        rabbit.ctl("eval", f"{leader} sys:resume(Leader).")
+
+
+@pytest.mark.parametrize("sac", [False, True], ids=["shared", "single_active"])
+def test_an_extra_queue_is_kept_while_its_leader_does_not_tell_what_is_on_it(
+    chatbus: Topology, channel: BlockingChannel, rabbit: RabbitMQ, url: str, sac: bool
+) -> None:
+    chatbus("apply")
+    arguments = {"x-queue-type": "quorum", "x-single-active-consumer": sac}
+    channel.queue_declare("chat.old", durable=True, arguments=arguments)
+    channel.queue_bind("chat.old", "chat.events", "room.#")
+    channel.confirm_delivery()
+    channel.basic_publish("chat.events", KEY, b"keep me", mandatory=True)
+    with silent_leader(rabbit, url, "chat.old"):
+        assert waiting(url, "chat.old") == 0, "the fault"
+        assert "kept queue chat.old: " in chatbus("apply")[1]
+
+    def purged() -> bool:
+        return channel.queue_purge("chat.old").method.message_count == 1
+
+    wait_until(purged, what="the message is still there")
+    # The leader may have to forget whom it could not answer.
+    wait_until(lambda: "removed queue chat.old\n" in chatbus("apply")[1], what="it is removed")
+
+
+def test_a_message_that_the_counts_do_not_show_is_found(channel: BlockingChannel, url: str) -> None:
+    """By the proof itself: of an empty queue, one message, two, and one in another's hand."""
+    arguments = {"x-queue-type": "quorum", "x-single-active-consumer": True}
+    channel.queue_declare("old", durable=True, arguments=arguments)
+    channel.confirm_delivery()
+    with held_empty(url, "old"):
+        pass
+    for number in (1, 2):
+        channel.basic_publish("", "old", b"keep me", mandatory=True)
+        with pytest.raises(QueueInUse, match="messages waiting"), held_empty(url, "old"):
+            pass
+        assert waiting(url, "old") == number
+    channel.basic_consume("old", lambda *delivery: None)
+    wait_until(lambda: waiting(url, "old") == 0, what="another consumer has all in hand")
+    with pytest.raises(QueueInUse, match="another consumer"), held_empty(url, "old"):
+        pass
 
 
 def test_an_extra_queue_that_is_gone_meanwhile_stops_nothing(
