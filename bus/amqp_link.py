@@ -8,6 +8,7 @@ from typing import Any
 
 import pika
 from pika import frame, spec
+from pika.spec import FRAME_END_SIZE, FRAME_HEADER_SIZE
 
 from bus.amqp import AmqpChannel, broker_errors
 from bus.broker import CONNECT_SECONDS, declare
@@ -23,6 +24,7 @@ from bus.topology import Queue
 PROBE = Message(exchange="", routing_key="chatbus.probe", body=b"?", message_id="", type="probe")
 # Bytes to encode before the socket is served, so that the broker has work meanwhile.
 SLICE = 64 * 1024
+FRAME_OVERHEAD = FRAME_HEADER_SIZE + FRAME_END_SIZE
 
 
 class AmqpLink(AmqpChannel):
@@ -89,7 +91,11 @@ class AmqpLink(AmqpChannel):
         return frames
 
     def _frames(self, message: Message) -> bytes:
-        """``message`` as it travels: a method, a header, and the body in pieces."""
+        """``message`` as it travels: a method, a header, and the body in pieces.
+
+        Raises ValueError for headers that fill more than a frame: for them the broker would end
+        the connection.
+        """
         number, limit = self.channel.channel_number, self.channel.connection.body_limit
         body = message.body
         publish = spec.Basic.Publish(
@@ -97,15 +103,14 @@ class AmqpLink(AmqpChannel):
             routing_key=message.routing_key,
             mandatory=message is not PROBE,
         )
-        frames = [
-            frame.Method(number, publish),
-            frame.Header(number, len(body), _properties(message)),
-            *(
-                frame.Body(number, body[start : start + limit])
-                for start in range(0, len(body), limit)
-            ),
-        ]
-        return b"".join([each.marshal() for each in frames])
+        header = frame.Header(number, len(body), _properties(message)).marshal()
+        if len(header) > limit + FRAME_OVERHEAD:
+            raise ValueError(f"its headers take {len(header):,} bytes of at most {limit:,}")
+        pieces = (
+            frame.Body(number, body[start : start + limit]).marshal()
+            for start in range(0, len(body), limit)
+        )
+        return b"".join([frame.Method(number, publish).marshal(), header, *pieces])
 
     def _flush(self, frames: bytearray) -> None:
         if frames:

@@ -7,10 +7,12 @@ import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
 
+import msgspec
+
 from bus import events, topology, trace
 from bus.backoff import Backoff
-from bus.errors import BrokerUnavailable, BusError
-from bus.message import Delivery, Message
+from bus.errors import BrokerUnavailable, BusError, InvalidMessage
+from bus.message import NO_HEADERS, Delivery, Message
 from bus.metrics import DEAD_LETTERED
 from bus.publisher import Publisher
 from bus.topology import Queue
@@ -42,6 +44,7 @@ class Burial:
     ) -> None:
         """Returns when the broker has the dead letter; ``idle`` is how to wait meanwhile.
 
+        Its own headers are left out where they cannot be published again, for their type or size.
         Raises BrokerUnavailable when stopped before.
         """
         logger.error(
@@ -54,6 +57,10 @@ class Burial:
                 self._publisher.publish(letter)
                 DEAD_LETTERED.labels(self._queue.name, reason).inc()
                 return
+            except InvalidMessage as unpublishable:
+                logger.warning("headers dropped: %s", unpublishable, extra=ids(delivery))
+                bare = msgspec.structs.replace(delivery, headers=NO_HEADERS)
+                letter = dead_letter(self._queue, bare, reason, error, attempts)
             except BusError as unpublished:
                 logger.warning("dead letter: %s", unpublished, extra=ids(delivery))
                 idle(backoff.next())
@@ -74,7 +81,7 @@ def dead_letter(
     first_key = delivery.headers.get("x-routing-key", delivery.routing_key)
     headers = dict(delivery.headers) | {
         "x-reason": reason,
-        "x-exception": f"{type(error).__name__}: {error}"[:LONGEST_EXCEPTION],
+        "x-exception": _text_of(error),
         "x-consumer": queue.name,
         "x-time": events.format_time(datetime.now(UTC)),
         "x-routing-key": first_key,
@@ -90,6 +97,12 @@ def dead_letter(
         timestamp=delivery.timestamp,
         headers=headers,
     )
+
+
+def _text_of(error: Exception) -> str:
+    """Without what UTF-8 cannot encode."""
+    text = f"{type(error).__name__}: {error}"[:LONGEST_EXCEPTION]
+    return text.encode(errors="backslashreplace").decode()
 
 
 def ids(delivery: Delivery) -> dict[str, object]:

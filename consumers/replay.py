@@ -19,7 +19,7 @@ from importlib import import_module
 
 from bus import events, topology
 from bus.broker import is_amqp
-from bus.errors import InvalidEvent, SettingError
+from bus.errors import InvalidEvent, RetryableError, SettingError
 from bus.events import Event
 from bus.gap import CLOCK_SKEW
 from bus.message import Delivery
@@ -31,6 +31,8 @@ from bus.topology import EVENT_CONSUMERS
 logger = logging.getLogger(__name__)
 
 Store = Callable[[Sequence[Event]], object]
+# The exit code when the sink refused some events: the others were replayed.
+REFUSED = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,25 +67,51 @@ def run(arguments: argparse.Namespace, environment: Environment) -> int:
     selection = Selection(arguments.start, arguments.end, arguments.room)
     with ExitStack() as stack:
         store = _count if arguments.dry_run else _open_store(arguments.into, environment, stack)
-        counts = _replay(url, selection, arguments.into, store)
-    _report(counts, dry_run=arguments.dry_run)
-    return 0
+        replayed, refused = replay(url, selection, arguments.into, store)
+    _report("would be replayed" if arguments.dry_run else "replayed", replayed)
+    if refused:
+        _report("refused by the sink; the log tells why", refused)
+    return REFUSED if refused else 0
 
 
-def _replay(url: str, selection: Selection, into: str, store: Store) -> Counter[str]:
-    """Reads the archive up to now and stores what is selected; how many events of each type."""
+def replay(
+    url: str, selection: Selection, into: str, store: Store
+) -> tuple[Counter[str], Counter[str]]:
+    """Reads the archive up to now and stores what is selected.
+
+    How many events of each type the sink took, and how many it refused for good. Raises a
+    RetryableError when the archive or the sink is away: what was stored stays so.
+    """
     queue = EVENT_CONSUMERS[into]
-    counts: Counter[str] = Counter()
+    replayed, refused = Counter[str](), Counter[str]()
     with progress_bar() as progress:
         task = progress.add_task(f"archive → {into}", total=None)
         for deliveries in read_stream(url, topology.ARCHIVE, _first_chunk(selection.start)):
             taken = (d for d in deliveries if queue.takes(d.routing_key))
             wanted = [event for event in _decode(taken) if selection.takes(event)]
-            if wanted:
-                store(wanted)
-            counts.update(event.type for event in wanted)
-            progress.update(task, items=counts.total())
-    return counts
+            without = _put(store, wanted)
+            refused.update(event.type for event in without)
+            replayed.update(event.type for event in wanted)
+            replayed.subtract(event.type for event in without)
+            progress.update(task, items=replayed.total())
+    return +replayed, refused
+
+
+def _put(store: Store, batch: list[Event]) -> list[Event]:
+    """Stores ``batch``, and returns those that the sink refuses for good; it found them alone."""
+    if not batch:
+        return []
+    try:
+        store(batch)
+    except RetryableError:
+        raise
+    except Exception as error:  # noqa: BLE001 - a sink may refuse in any way
+        if len(batch) == 1:
+            logger.error("refused by the sink: %s", error, extra={"event_id": str(batch[0].id)})
+            return batch
+        middle = len(batch) // 2
+        return _put(store, batch[:middle]) + _put(store, batch[middle:])
+    return []
 
 
 def _decode(deliveries: Iterable[Delivery]) -> Iterator[Event]:
@@ -122,8 +150,7 @@ def _time(text: str) -> datetime:
     return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 
-def _report(counts: Counter[str], *, dry_run: bool) -> None:
-    verb = "would be replayed" if dry_run else "replayed"
+def _report(verb: str, counts: Counter[str]) -> None:
     print(f"{counts.total():,} events {verb}")
     for kind, number in sorted(counts.items()):
         print(f"  {kind:<24} {number:>10,}")

@@ -180,7 +180,8 @@ def _run_watched(application: Application, request: Request) -> Reply:
 def main(environment: Environment) -> None:
     """Serves until SIGTERM or SIGINT, then lets running requests finish within the grace.
 
-    What does not finish is left unacknowledged, so the broker gives it to another worker.
+    What does not finish is left unacknowledged, so the broker gives it to another worker. Raises
+    SystemExit when a thread ended by itself.
     """
     settings = Settings.from_environment(environment)
     application = load_application(settings.application)
@@ -199,11 +200,15 @@ def main(environment: Environment) -> None:
     ]
     ops = start_ops(environment, ready=Probes(_checks(settings, servers)))
 
+    crashed: list[Server] = []
+
     def serve(server: Server) -> None:
         try:
             server.run()
         finally:
             # One thread less would go unnoticed: end the process, its supervisor starts it again.
+            if not stop.is_set():
+                crashed.append(server)
             stop.set()
 
     threads = [
@@ -216,6 +221,8 @@ def main(environment: Environment) -> None:
     _join(threads, settings.grace)
     publisher.close()
     ops.close()
+    if crashed:
+        sys.exit(1)
 
 
 def _checks(settings: Settings, servers: list[Server]) -> dict[str, Check]:

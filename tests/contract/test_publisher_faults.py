@@ -313,6 +313,7 @@ def test_a_connection_that_goes_silent_costs_the_deadline_once(
     [
         {"headers": {"key": object()}},
         {"headers": {"k" * 300: 1}},
+        {"headers": {"key": "x" * 200_000}},
         {"priority": 300},
         {"timestamp": -1},
         {"reply_to": "x" * 256},

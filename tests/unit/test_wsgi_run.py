@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,7 +11,10 @@ import pytest
 
 from bus.errors import ReplyTooLarge, SettingError
 from bus.rpc_messages import MAX_REPLY_BYTES, Request
+from bus.settings import Environment
+from consumers import request_worker
 from consumers.request_worker import environ, load_application, run
+from tests.support.ports import HOST, free_port
 
 
 def request(**changes: Any) -> Request:
@@ -124,3 +128,21 @@ def test_applications_that_break_the_protocol(application: Any) -> None:
 def test_a_name_that_is_no_application(name: str) -> None:
     with pytest.raises(SettingError, match="WSGI_APPLICATION"):
         load_application(name)
+
+
+def test_a_process_that_lost_a_thread_ends_as_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Broken(request_worker.Server):
+        def run(self) -> None:
+            if self._instance.endswith(".2"):
+                raise RuntimeError("a thread ends by itself")
+            self._stop.wait()
+
+    monkeypatch.setattr(request_worker, "Server", Broken)
+    monkeypatch.setattr(threading, "excepthook", lambda arguments: None)
+    settings = {
+        "BROKER_URL": f"amqp://{HOST}:{free_port()}",
+        "WSGI_APPLICATION": "tests.contract.echo_app:application",
+    }
+    with pytest.raises(SystemExit) as ended:
+        request_worker.main(Environment(settings))
+    assert ended.value.code == 1
