@@ -6,20 +6,28 @@ consumes at a third of the cost.
 
 from __future__ import annotations
 
+import logging
 import random
+import struct
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
 import pika
+from pika import frame, spec
 from pika.adapters.select_connection import IOLoop
 from pika.exceptions import AMQPError, ConnectionClosedByClient
 
 from bus.broker import CONNECT_SECONDS, connect_timeout
 from bus.errors import BrokerUnavailable
 
+logger = logging.getLogger(__name__)
+
 CLOSE_SECONDS = 0.5
+# Of a frame, around its payload.
+HEADER_SIZE = spec.FRAME_HEADER_SIZE
+END_SIZE = spec.FRAME_END_SIZE
 
 
 @contextmanager
@@ -41,6 +49,22 @@ class _Connection(pika.SelectConnection):  # type: ignore[misc]
     def send(self, frames: bytes) -> None:
         """Sends frames as they are, many at once: pika makes a system call of each."""
         self._output_marshaled_frames([frames])
+
+    def _read_frame(self) -> tuple[int, Any]:
+        """A message with a header that Python cannot hold, such as a time beyond the year 9999,
+        comes without its properties: to pika it is an error of the connection, at every attempt.
+        """
+        try:
+            return super()._read_frame()  # type: ignore[no-any-return]
+        except Exception as error:
+            kind, channel, size = struct.unpack_from(">BHL", self._frame_buffer)
+            if kind != spec.FRAME_HEADER:
+                raise
+            logger.warning("a message came whose properties cannot be read: %r", error)
+            # https://www.rabbitmq.com/resources/specs/amqp0-9-1.pdf, 4.2.6.1
+            _, _, body_size = struct.unpack_from(">HHQ", self._frame_buffer, HEADER_SIZE)
+            header = frame.Header(channel, body_size, spec.BasicProperties())
+            return HEADER_SIZE + size + END_SIZE, header
 
     @property
     def body_limit(self) -> int:

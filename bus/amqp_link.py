@@ -8,9 +8,8 @@ from typing import Any
 
 import pika
 from pika import frame, spec
-from pika.spec import FRAME_END_SIZE, FRAME_HEADER_SIZE
 
-from bus.amqp import AmqpChannel, broker_errors
+from bus.amqp import END_SIZE, HEADER_SIZE, AmqpChannel, broker_errors
 from bus.broker import CONNECT_SECONDS, declare
 from bus.errors import BrokerBlocked, BrokerUnavailable, InvalidMessage, PublishRefused
 from bus.message import Message
@@ -24,7 +23,6 @@ from bus.topology import Queue
 PROBE = Message(exchange="", routing_key="chatbus.probe", body=b"?", message_id="", type="probe")
 # Bytes to encode before the socket is served, so that the broker has work meanwhile.
 SLICE = 64 * 1024
-FRAME_OVERHEAD = FRAME_HEADER_SIZE + FRAME_END_SIZE
 
 
 class AmqpLink(AmqpChannel):
@@ -104,7 +102,7 @@ class AmqpLink(AmqpChannel):
             mandatory=message is not PROBE,
         )
         header = frame.Header(number, len(body), _properties(message)).marshal()
-        if len(header) > limit + FRAME_OVERHEAD:
+        if len(header) > limit + HEADER_SIZE + END_SIZE:
             raise ValueError(f"its headers take {len(header):,} bytes of at most {limit:,}")
         pieces = (
             frame.Body(number, body[start : start + limit]).marshal()

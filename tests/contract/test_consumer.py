@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
-import pika
 import pytest
 import redis
 
@@ -88,25 +87,6 @@ def test_a_malformed_event_is_a_dead_letter_and_the_rest_goes_on(
     assert letter.headers["x-reason"] == "invalid_event"
     assert "InvalidEvent" in letter.headers["x-exception"]
     assert letter.headers["x-consumer"] == MONGO_WRITER.name
-
-
-def test_headers_that_cannot_be_published_again_hold_up_nothing(rabbitmq: RabbitMQ) -> None:
-    """They fit into one frame, and with what a burial adds they no longer do."""
-    url = rabbitmq.fresh_vhost()
-    empty(url)
-    properties = pika.BasicProperties(message_id="bad", headers={"key": "x" * 130_900})
-    with pika.BlockingConnection(pika.URLParameters(url)) as connection:
-        channel = connection.channel()
-        channel.confirm_delivery()
-        channel.basic_publish("", MONGO_WRITER.name, b"no JSON", properties, mandatory=True)
-    publish(url, posted("after"))
-    sink = ListSink()
-    with consuming(url, sink):
-        [letter] = dead_letters(url, 1)
-        wait_until(lambda: sink.bodies == ["after"])
-    assert (letter.body, letter.message_id) == (b"no JSON", "bad")
-    assert letter.headers["x-reason"] == "invalid_event"
-    assert "key" not in letter.headers
 
 
 def test_what_no_publisher_wrote_is_a_dead_letter_too(redis_server: Redis) -> None:
