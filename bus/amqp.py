@@ -6,28 +6,22 @@ consumes at a third of the cost.
 
 from __future__ import annotations
 
-import logging
 import random
-import struct
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
 import pika
-from pika import frame, spec
 from pika.adapters.select_connection import IOLoop
 from pika.exceptions import AMQPError, ConnectionClosedByClient
 
+from bus.amqp_frames import read_frames
 from bus.broker import CONNECT_SECONDS, connect_timeout
 from bus.errors import BrokerUnavailable
-
-logger = logging.getLogger(__name__)
+from bus.message import Delivery
 
 CLOSE_SECONDS = 0.5
-# Of a frame, around its payload.
-HEADER_SIZE = spec.FRAME_HEADER_SIZE
-END_SIZE = spec.FRAME_END_SIZE
 
 
 @contextmanager
@@ -40,7 +34,11 @@ def broker_errors() -> Iterator[None]:
 
 
 class _Connection(pika.SelectConnection):  # type: ignore[misc]
-    """pika's connection, which alone would be closed by an exchange of frames only."""
+    """pika's connection, with shorter ways for what is done once or more for every message, and
+    for its end, which pika knows only as an exchange of frames."""
+
+    _take: Callable[[Delivery], object] | None = None
+    _frame_buffer: bytes
 
     def drop(self) -> None:
         """Ends the TCP connection; done when the loop has run and ``is_closed``."""
@@ -50,21 +48,28 @@ class _Connection(pika.SelectConnection):  # type: ignore[misc]
         """Sends frames as they are, many at once: pika makes a system call of each."""
         self._output_marshaled_frames([frames])
 
-    def _read_frame(self) -> tuple[int, Any]:
-        """A message with a header that Python cannot hold, such as a time beyond the year 9999,
-        comes without its properties: to pika it is an error of the connection, at every attempt.
-        """
-        try:
-            return super()._read_frame()  # type: ignore[no-any-return]
-        except Exception as error:
-            kind, channel, size = struct.unpack_from(">BHL", self._frame_buffer)
-            if kind != spec.FRAME_HEADER:
-                raise
-            logger.warning("a message came whose properties cannot be read: %r", error)
-            # https://www.rabbitmq.com/resources/specs/amqp0-9-1.pdf, 4.2.6.1
-            _, _, body_size = struct.unpack_from(">HHQ", self._frame_buffer, HEADER_SIZE)
-            header = frame.Header(channel, body_size, spec.BasicProperties())
-            return HEADER_SIZE + size + END_SIZE, header
+    def take_deliveries(self, take: Callable[[Delivery], object]) -> None:
+        """From now on deliveries go to ``take``; pika sees those that other frames
+        interrupt."""
+        self._take = take
+        self._received = bytearray()
+
+    def _on_data_available(self, data_in: bytes) -> None:
+        if not self._take:
+            super()._on_data_available(data_in)
+            return
+        received, start = self._received, 0
+        received += self._frame_buffer + data_in
+        self._frame_buffer = b""
+        while (found := read_frames(received, start))[1]:
+            delivery, end = found
+            if delivery:
+                self.bytes_received += end - start  # pika tells by this that the broker lives
+                self._take(delivery)
+            else:
+                super()._on_data_available(bytes(received[start:end]))
+            start = end
+        del received[:start]
 
     @property
     def body_limit(self) -> int:

@@ -9,7 +9,8 @@ from typing import Any
 import pika
 from pika import frame, spec
 
-from bus.amqp import END_SIZE, HEADER_SIZE, AmqpChannel, broker_errors
+from bus.amqp import AmqpChannel, broker_errors
+from bus.amqp_frames import END_SIZE, HEADER_SIZE
 from bus.broker import CONNECT_SECONDS, declare
 from bus.errors import BrokerBlocked, BrokerUnavailable, InvalidMessage, PublishRefused
 from bus.message import Message

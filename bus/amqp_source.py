@@ -13,9 +13,10 @@ import pika
 from pika.exceptions import AMQPError
 
 from bus.amqp import CLOSE_SECONDS, AmqpChannel, broker_errors
+from bus.amqp_frames import delivery
 from bus.broker import IO_TIMEOUT
 from bus.errors import BrokerUnavailable, SubscriptionCancelled
-from bus.message import NO_HEADERS, Delivery
+from bus.message import Delivery
 from bus.topology import Queue
 
 # While a sink or a handler works, nobody answers the broker, which gives up after one to one and
@@ -43,6 +44,7 @@ class AmqpSource(AmqpChannel):
         """Returns when the broker has this consumer: until then another may come before it."""
         answers, answered = self._answers()
         self.channel.add_on_cancel_callback(self._on_cancel)
+        self.channel.connection.take_deliveries(self._take)
         self.channel.basic_qos(prefetch_count=prefetch)
         self._subscription = self.channel.basic_consume(
             self._queue, self._on_delivery, arguments=arguments, callback=answered
@@ -136,21 +138,18 @@ class AmqpSource(AmqpChannel):
         properties: pika.BasicProperties,
         body: bytes,
     ) -> None:
-        self._arrived.append(
-            Delivery(
+        self._take(
+            delivery(
                 tag=method.delivery_tag,
-                body=body,
-                routing_key=method.routing_key,
                 redelivered=method.redelivered,
-                message_id=properties.message_id,
-                type=properties.type,
-                content_type=properties.content_type,
-                headers=properties.headers or NO_HEADERS,
-                correlation_id=properties.correlation_id,
-                reply_to=properties.reply_to,
-                timestamp=properties.timestamp,
+                routing_key=method.routing_key,
+                properties=properties,
+                body=body,
             )
         )
+
+    def _take(self, delivery: Delivery) -> None:
+        self._arrived.append(delivery)
         self._wake()
 
     def _raise_if_lost(self) -> None:

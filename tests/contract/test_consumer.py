@@ -11,6 +11,7 @@ import pytest
 import redis
 
 from bus import events, topology
+from bus.amqp_source import AmqpSource
 from bus.backoff import Backoff
 from bus.consumer import Consumer
 from bus.errors import BrokerUnavailable, SinkUnavailable
@@ -242,6 +243,18 @@ def test_who_only_keeps_the_connection_alive_learns_that_it_is_lost(rabbitmq: Ra
         rabbitmq.ctl("close_all_connections", "--vhost", url.rpartition("/")[2], "over")
         with pytest.raises(BrokerUnavailable):
             wait_until(lambda: source.idle(0), 5)
+
+
+def test_deliveries_show_that_the_broker_lives(rabbitmq: RabbitMQ) -> None:
+    """RabbitMQ sends no heartbeat where it sends anything else; pika looks at this count."""
+    url = rabbitmq.fresh_vhost()
+    empty(url)
+    with closing(open_source(url, MONGO_WRITER, prefetch=10)) as source:
+        assert isinstance(source, AmqpSource)
+        before = source.channel.connection.bytes_received
+        publish(url, posted())
+        wait_until(lambda: source.receive(10, 0.1))
+        assert source.channel.connection.bytes_received > before
 
 
 def test_who_opened_a_source_is_the_active_consumer_at_once(rabbitmq: RabbitMQ) -> None:
