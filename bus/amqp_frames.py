@@ -6,15 +6,15 @@ A delivery is a method frame, a header frame and body frames up to the size that
 
 from __future__ import annotations
 
-import logging
+from collections.abc import Mapping
 from struct import Struct
 from typing import Any
 
 from pika import spec
+from pika.exceptions import InvalidFrameError
 
+from bus.amqp_values import read_properties, read_text
 from bus.message import NO_HEADERS, Delivery
-
-logger = logging.getLogger(__name__)
 
 # Type, channel, size of the payload; behind the payload one more byte.
 _FRAME = Struct(">BHL")
@@ -30,7 +30,7 @@ def read_frames(data: bytearray, start: int) -> tuple[Delivery | None, int]:
     """What begins at ``start``, and where it ends: a delivery, or a single frame for pika.
 
     The end is 0 when not all of it is there yet. A delivery with other frames in between is for
-    pika, frame by frame.
+    pika, frame by frame. Raises pika's InvalidFrameError.
     """
     end = _frame_end(data, start)
     if not end or not _is_deliver(data, start):
@@ -52,14 +52,19 @@ def read_frames(data: bytearray, start: int) -> tuple[Delivery | None, int]:
         left -= len(pieces[-1])
     body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
     encoded = data[header + HEADER_SIZE + _CONTENT.size : end_of_header - END_SIZE]
-    return _delivery(data, start, _properties(bytes(encoded)), body), end
+    return _delivery(data, start, read_properties(bytes(encoded)), body), end
 
 
 def _frame_end(data: bytearray, start: int) -> int:
+    """0 when not all of the frame is there yet. Raises InvalidFrameError."""
     if len(data) - start < HEADER_SIZE:
         return 0
     end: int = start + HEADER_SIZE + _FRAME.unpack_from(data, start)[2] + END_SIZE
-    return end if end <= len(data) else 0
+    if end > len(data):
+        return 0
+    if data[end - 1] != spec.FRAME_END:
+        raise InvalidFrameError(f"a frame ends with {data[end - 1]:#x}")
+    return end
 
 
 def _is_deliver(data: bytearray, start: int) -> bool:
@@ -69,49 +74,34 @@ def _is_deliver(data: bytearray, start: int) -> bool:
     return bool(method == spec.Basic.Deliver.INDEX)
 
 
-def _delivery(data: bytearray, start: int, properties: Any, body: bytes) -> Delivery:
+def _delivery(data: bytearray, start: int, properties: Mapping[str, Any], body: bytes) -> Delivery:
     """``start`` is where the frame of the method Basic.Deliver begins."""
     at = _after_text(data, start + HEADER_SIZE + _METHOD.size)  # the consumer's tag
     tag, redelivered = _TAG.unpack_from(data, at)
-    at = _after_text(data, at + _TAG.size)  # the exchange
-    return delivery(
+    routing_key, _ = read_text(data, _after_text(data, at + _TAG.size))  # behind the exchange
+    return delivery(tag, bool(redelivered), routing_key, properties, body)
+
+
+def delivery(
+    tag: int, redelivered: bool, routing_key: str, properties: Mapping[str, Any], body: bytes
+) -> Delivery:
+    """``properties`` by their names in AMQP."""
+    get = properties.get
+    return Delivery(
         tag=tag,
-        redelivered=bool(redelivered),
-        routing_key=data[at + 1 : at + 1 + data[at]].decode(errors="replace"),
-        properties=properties,
         body=body,
+        routing_key=routing_key,
+        redelivered=redelivered,
+        message_id=get("message_id"),
+        type=get("type"),
+        content_type=get("content_type"),
+        headers=get("headers") or NO_HEADERS,
+        correlation_id=get("correlation_id"),
+        reply_to=get("reply_to"),
+        timestamp=get("timestamp"),
     )
 
 
 def _after_text(data: bytearray, at: int) -> int:
     """A short string has its length before it, in one byte."""
     return at + 1 + data[at]
-
-
-def _properties(encoded: bytes) -> Any:
-    """A message with a header that Python cannot hold, such as a time beyond the year 9999, has
-    no properties: to pika it would be an error of the connection, at every attempt."""
-    try:
-        return spec.BasicProperties().decode(encoded)
-    except Exception as error:  # noqa: BLE001 - pika raises whatever its decoders run into
-        logger.warning("a message came whose properties cannot be read: %r", error)
-        return spec.BasicProperties()
-
-
-def delivery(
-    *, tag: int, redelivered: bool, routing_key: str, properties: Any, body: bytes
-) -> Delivery:
-    """Of what pika makes of the properties."""
-    return Delivery(
-        tag=tag,
-        body=body,
-        routing_key=routing_key,
-        redelivered=redelivered,
-        message_id=properties.message_id,
-        type=properties.type,
-        content_type=properties.content_type,
-        headers=properties.headers or NO_HEADERS,
-        correlation_id=properties.correlation_id,
-        reply_to=properties.reply_to,
-        timestamp=properties.timestamp,
-    )

@@ -138,15 +138,9 @@ class AmqpSource(AmqpChannel):
         properties: pika.BasicProperties,
         body: bytes,
     ) -> None:
-        self._take(
-            delivery(
-                tag=method.delivery_tag,
-                redelivered=method.redelivered,
-                routing_key=method.routing_key,
-                properties=properties,
-                body=body,
-            )
-        )
+        """Only of what other frames interrupted."""
+        tag, key = method.delivery_tag, method.routing_key
+        self._take(delivery(tag, method.redelivered, key, vars(properties), body))
 
     def _take(self, delivery: Delivery) -> None:
         self._arrived.append(delivery)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
 from typing import Any
@@ -16,6 +17,8 @@ from bus.topology import DEAD, EXCHANGES, Exchange, Queue, exchanges_of
 # within the deadline of whoever publishes.
 CONNECT_SECONDS = 4.0
 IO_TIMEOUT = 5.0
+# ``holds_message`` has a message in hand for less than this.
+HAND_SECONDS = 0.1
 
 
 def is_amqp(url: str) -> bool:
@@ -86,8 +89,9 @@ class Link:
             raise BrokerUnavailable(f"cannot ask for {queue.name}: {error}") from error
 
     def consumers(self, queue: Queue) -> int | None:
-        """How many consumers ``queue`` has, standbys included; None without such a queue, and
-        on Redis, which does not know. Raises BrokerUnavailable."""
+        """How many consumers ``queue`` has, of a single active consumer and its standbys only the
+        active one; None without such a queue, and on Redis, which does not know. Raises
+        BrokerUnavailable."""
         declared = self._ask(queue) if self.is_amqp else None
         return declared and int(declared.consumer_count)
 
@@ -97,6 +101,13 @@ class Link:
         A count of 0 does not say so of a quorum queue whose leader is still starting; this waits
         for the leader. Raises BrokerUnavailable.
         """
+        if self._holds_message(queue):
+            return True
+        # Another one who asks may have had it in hand.
+        time.sleep(HAND_SECONDS)
+        return self._holds_message(queue)
+
+    def _holds_message(self, queue: Queue) -> bool:
         try:
             with self.probe() as probe:
                 message = probe.basic_get(queue.name)

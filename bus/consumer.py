@@ -88,7 +88,7 @@ class Consumer:
         What is in hand then goes back to the queue, in order.
         """
         backoff = Backoff()
-        with closing(self._watch), closing(self._burial):
+        with closing(self._watch), closing(self._burial), self._gap.reported():
             while not self._stop.is_set():
                 try:
                     self._watch.rest(self._stop, self._on_paused)
@@ -103,7 +103,6 @@ class Consumer:
                     delay = backoff.next()
                     logger.warning("%s; next attempt in %.1f s", error, delay)
                     self._stop.wait(delay)
-            self._gap.report_open()
 
     def _on_paused(self) -> None:
         """Doing nothing is now what this process is for."""

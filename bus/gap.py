@@ -10,8 +10,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from datetime import datetime, timedelta
 
 from bus import events
@@ -125,15 +125,19 @@ class Gap:
             return None
         return Archive(self._url, self._queue, self._since - CLOCK_SKEW, prefetch)
 
-    def report_open(self) -> None:
-        """When the consumer stops before it has read everything."""
-        if self._is_open:
-            since = events.format_time(self._since - CLOCK_SKEW) if self._since else "TIME"
-            logger.error(
-                "stopped before what %s lost was read. Put it in again: %s",
-                self._queue.name,
-                self._replay(since),
-            )
+    @contextmanager
+    def reported(self) -> Iterator[None]:
+        """Around all that a consumer does: it may end, or break, before it has read everything."""
+        try:
+            yield
+        finally:
+            if self._is_open:
+                since = events.format_time(self._since - CLOCK_SKEW) if self._since else "TIME"
+                logger.error(
+                    "stopped before what %s lost was read. Put it in again: %s",
+                    self._queue.name,
+                    self._replay(since),
+                )
 
     def _archived(self) -> int | None:
         """How many events the archive holds; None without an archive."""

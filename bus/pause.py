@@ -15,7 +15,7 @@ from contextlib import closing
 import msgspec
 
 from bus import events
-from bus.broker import Link, depth
+from bus.broker import HAND_SECONDS, Link, depth
 from bus.errors import BrokerUnavailable
 from bus.message import Message
 from bus.publisher import Publisher
@@ -51,7 +51,10 @@ def resume(url: str, queue: Queue) -> bool:
         if link.depth(note) is None:
             return False
         try:
-            return bool(link.channel.queue_purge(note.name))
+            purged = link.channel.queue_purge(note.name)
+            # A consumer that begins may have had it in hand.
+            time.sleep(HAND_SECONDS)
+            return bool(purged + link.channel.queue_purge(note.name))
         except link.errors as error:
             raise BrokerUnavailable(f"cannot purge {note.name}: {error}") from error
 

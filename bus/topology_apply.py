@@ -10,6 +10,7 @@ from amqp.exceptions import NotFound
 
 from bus import pause
 from bus.broker import Link
+from bus.claim import claim
 from bus.errors import QueueInUse
 from bus.management import BindingInfo, ExchangeInfo, QueueInfo
 from bus.topology import CONSUMERS, GATE, Queue
@@ -64,10 +65,11 @@ def recreate(url: str, queue: Queue, info: QueueInfo, found: Layout) -> None:
 
     ``info`` and ``found`` are what the broker was seen to have. What should reach the queue is
     refused meanwhile, and its consumers are paused for the moment of the change. Raises
-    QueueInUse when they don't empty it within DRAIN_SECONDS, or BrokerUnavailable.
+    QueueInUse when they don't empty it within DRAIN_SECONDS, QueueBusy while somebody works on
+    its dead letters, which would come back past the gate, or BrokerUnavailable.
     """
     bindings = [*found.bindings_of(info.name), *layout_of([queue]).bindings_of(queue.name)]
-    with editing(url) as link:
+    with editing(url) as link, claim(link, queue.dead_letters or queue):
         _check_can_be_emptied(link, info)
         with gate(link, bindings, restore=lambda: link.declare([queue])):
             _drain_and_replace(url, link, queue, info, bindings)

@@ -16,6 +16,7 @@ from typing import Any
 
 from amqp.exceptions import NotFound
 
+from bus import events
 from bus.broker import Link
 from bus.errors import QueueInUse
 
@@ -32,28 +33,46 @@ def held_empty(url: str, queue: str) -> Iterator[None]:
     BrokerUnavailable. A consumer that takes the marker finds no event in it, and buries it.
     """
     with closing(Link(url)) as link:
+        with _told(link):
+            marker = _marker_in_front(link, queue)
         try:
-            _prove(link, queue)
-        except NotFound:
-            raise
-        except link.errors as error:
-            raise QueueInUse(f"RabbitMQ does not tell what is on it: {error}") from error
+            with _told(link):
+                # The marker is in hand, so that whatever came behind it is counted.
+                _check_counts(link.channel, queue)
+            yield
+        finally:
+            link.channel.basic_ack(marker.delivery_tag)
+
+
+@contextmanager
+def _told(link: Link) -> Iterator[None]:
+    """Turns silence into QueueInUse."""
+    try:
         yield
+    except NotFound:
+        raise
+    except link.errors as error:
+        raise QueueInUse(f"RabbitMQ does not tell what is on it: {error}") from error
 
 
-def _prove(link: Link, queue: str) -> None:
+def _marker_in_front(link: Link, queue: str) -> Any:
+    """The marker, taken as the first thing on ``queue``. Raises QueueInUse."""
     taken: list[Any] = []
     channel = link.channel
     channel.basic_qos(0, 1, False)
     channel.basic_consume(queue, callback=taken.append)
     _check_counts(channel, queue)
     if not taken:
-        channel.basic_publish(channel.prepare_message(b"", properties={"type": MARKER}), "", queue)
+        _publish_marker(channel, queue)
         _wait_for(link, taken)
     if taken[0].properties.get("type") != MARKER:
         raise QueueInUse("messages waiting on it: 1, or more")
-    channel.basic_ack(taken[0].delivery_tag)
-    _check_counts(channel, queue)
+    return taken[0]
+
+
+def _publish_marker(channel: Any, queue: str) -> None:
+    properties = {"type": MARKER, "message_id": str(events.new_id())}
+    channel.basic_publish(channel.prepare_message(b"", properties=properties), "", queue)
 
 
 def _check_counts(channel: Any, queue: str) -> None:

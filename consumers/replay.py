@@ -52,7 +52,10 @@ class Selection:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.description = "Puts the events of the archive into one consumer's sink again."
+    parser.description = (
+        "Puts the events of the archive into one consumer's sink again. Exit code "
+        f"{REFUSED}: the sink refused some for good; the log names each, the others are in."
+    )
     parser.add_argument("--into", required=True, choices=list(EVENT_CONSUMERS), help="whose sink")
     parser.add_argument("--from", dest="start", type=_time, help="first event time, ISO 8601")
     parser.add_argument("--to", dest="end", type=_time, help="event time to stop before")

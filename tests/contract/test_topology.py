@@ -16,13 +16,13 @@ from pika.adapters.blocking_connection import BlockingChannel
 
 from bus import events, topology, topology_apply
 from bus.broker import Link
-from bus.errors import BrokerUnavailable, PublishRefused, QueueInUse, SettingError
+from bus.dead_letters import open_dead_letters
+from bus.errors import BrokerUnavailable, PublishRefused, QueueBusy, QueueInUse, SettingError
 from bus.management import BindingInfo, Management, QueueInfo
 from bus.message import Message
 from bus.publisher import Publisher
 from bus.settings import Environment
 from bus.topology import GATE, MONGO_WRITER, QUEUES, REDIS_PUBLISHER
-from bus.topology_proof import held_empty
 from deploy import topology as command
 from tests.conftest import run_server
 from tests.support.events import posted
@@ -205,22 +205,14 @@ def test_an_extra_queue_is_kept_while_its_leader_does_not_tell_what_is_on_it(
     wait_until(lambda: "removed queue chat.old\n" in chatbus("apply")[1], what="it is removed")
 
 
-def test_a_message_that_the_counts_do_not_show_is_found(channel: BlockingChannel, url: str) -> None:
-    """By the proof itself: of an empty queue, one message, two, and one in another's hand."""
-    arguments = {"x-queue-type": "quorum", "x-single-active-consumer": True}
-    channel.queue_declare("old", durable=True, arguments=arguments)
-    channel.confirm_delivery()
-    with held_empty(url, "old"):
-        pass
-    for number in (1, 2):
-        channel.basic_publish("", "old", b"keep me", mandatory=True)
-        with pytest.raises(QueueInUse, match="messages waiting"), held_empty(url, "old"):
-            pass
-        assert waiting(url, "old") == number
-    channel.basic_consume("old", lambda *delivery: None)
-    wait_until(lambda: waiting(url, "old") == 0, what="another consumer has all in hand")
-    with pytest.raises(QueueInUse, match="another consumer"), held_empty(url, "old"):
-        pass
+def test_a_queue_is_not_made_anew_while_its_dead_letters_are_worked_on(
+    chatbus: Topology, channel: BlockingChannel, url: str
+) -> None:
+    declare_otherwise(channel, MONGO_WRITER)
+    chatbus("apply")
+    with open_dead_letters(url, MONGO_WRITER), pytest.raises(QueueBusy):
+        chatbus("apply", "--recreate")
+    assert chatbus("apply", "--recreate") == (0, "recreated queue chat.mongo_writer\n")
 
 
 def test_an_extra_queue_that_is_gone_meanwhile_stops_nothing(

@@ -73,7 +73,6 @@ class Writer(threading.Thread):
         deadline = time.monotonic() + RECOVERY_SECONDS
         pause = 0.0
         while not (message_id := self._attempt(posting)):
-            self._ledger.refuse()
             assert time.monotonic() < deadline, f"never accepted: {posting}"
             pause = min(LONGEST_PAUSE, pause + 0.2)
             # As the page does; nothing tells it when to come again.
@@ -99,8 +98,9 @@ class Writer(threading.Thread):
         posting.note(str(answer.status_code))
         if answer.status_code == requests.codes.accepted:
             return str(answer.json()["id"])
-        temporary = answer.status_code >= 500 or answer.status_code == 429
+        temporary = answer.status_code in (503, 429) and "Retry-After" in answer.headers
         assert temporary, f"a page would give up: {answer.status_code} {answer.text[:500]}"
+        self._ledger.refuse()
         return None
 
 

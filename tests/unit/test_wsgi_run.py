@@ -138,6 +138,7 @@ def test_a_process_that_lost_a_thread_ends_as_failed(monkeypatch: pytest.MonkeyP
             self._stop.wait()
 
     monkeypatch.setattr(request_worker, "Server", Broken)
+    monkeypatch.setattr(request_worker, "stop_event", threading.Event)
     monkeypatch.setattr(threading, "excepthook", lambda arguments: None)
     settings = {
         "BROKER_URL": f"amqp://{HOST}:{free_port()}",

@@ -1,0 +1,70 @@
+"""Whether a quorum queue is empty, proved by a marker: what its counts do not show is found."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pika
+import pytest
+from amqp.exceptions import NotFound
+from pika.adapters.blocking_connection import BlockingChannel
+
+from bus import topology_proof
+from bus.broker import Link
+from bus.errors import QueueInUse
+from bus.topology_proof import held_empty
+from tests.support.queues import waiting
+from tests.support.rabbitmq import RabbitMQ
+from tests.support.wait import wait_until
+
+
+@pytest.fixture
+def url(rabbitmq: RabbitMQ) -> str:
+    return rabbitmq.fresh_vhost()
+
+
+@pytest.fixture
+def channel(url: str) -> Iterator[BlockingChannel]:
+    with pika.BlockingConnection(pika.URLParameters(url)) as connection:
+        yield connection.channel()
+
+
+def test_no_queue(url: str) -> None:
+    with pytest.raises(NotFound), held_empty(url, "old"):
+        pass
+
+
+def test_messages_that_wait_or_are_in_anothers_hand(channel: BlockingChannel, url: str) -> None:
+    arguments = {"x-queue-type": "quorum", "x-single-active-consumer": True}
+    channel.queue_declare("old", durable=True, arguments=arguments)
+    channel.confirm_delivery()
+    with held_empty(url, "old"):
+        pass
+    for number in (1, 2):
+        channel.basic_publish("", "old", b"keep me", mandatory=True)
+        with pytest.raises(QueueInUse, match="messages waiting"), held_empty(url, "old"):
+            pass
+        wait_until(lambda: waiting(url, "old") == number)  # noqa: B023
+    channel.basic_consume("old", lambda *delivery: None)
+    wait_until(lambda: waiting(url, "old") == 0, what="another consumer has all in hand")
+    with pytest.raises(QueueInUse, match="another consumer"), held_empty(url, "old"):
+        pass
+
+
+def test_a_message_that_comes_behind_the_marker_is_kept(
+    channel: BlockingChannel, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    channel.queue_declare("old", durable=True, arguments={"x-queue-type": "quorum"})
+    channel.confirm_delivery()
+    wait = topology_proof._wait_for
+
+    def wait_and_publish(link: Link, taken: list[Any]) -> None:
+        wait(link, taken)
+        channel.basic_publish("", "old", b"keep me", mandatory=True)
+
+    monkeypatch.setattr(topology_proof, "_wait_for", wait_and_publish)
+    with pytest.raises(QueueInUse, match="messages waiting on it: 1"), held_empty(url, "old"):
+        pass
+    wait_until(lambda: waiting(url, "old") == 1)
+    assert channel.basic_get("old", auto_ack=True)[2] == b"keep me"
