@@ -15,7 +15,7 @@ from typing import NoReturn, TypeVar
 
 import pytest
 
-from tests.support.rabbitmq import RabbitMQ
+from tests.support.rabbitmq import NEEDED, RabbitMQ
 from tests.support.servers import MariaDB, Mongo, Redis, Server, ServerMissing
 from tests.support.stack import Stack
 
@@ -121,7 +121,7 @@ def backend(
 
 def _real_servers(request: pytest.FixtureRequest) -> dict[str, str]:
     return {
-        "BROKER_URL": request.getfixturevalue("rabbitmq").fresh_vhost(),
+        "BROKER_URL": request.getfixturevalue("rabbitmq").fresh_vhost(NEEDED),
         "REDIS_URL": request.getfixturevalue("redis_server").fresh_database(),
         "DATABASE_URL": request.getfixturevalue("mariadb").fresh_database(),
         "MONGO_URL": request.getfixturevalue("mongo_server")(),

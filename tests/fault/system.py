@@ -21,7 +21,7 @@ from bus.topology import CONSUMERS, Queue
 from deploy.child import Child, Program
 from tests.support.load import Load
 from tests.support.person import Person
-from tests.support.rabbitmq import RabbitMQ
+from tests.support.rabbitmq import NEEDED, RabbitMQ
 from tests.support.servers import MariaDB, Mongo, Redis, Server
 from tests.support.stack import Stack
 from tests.support.wait import wait_until
@@ -54,7 +54,7 @@ class System:
         self.redis = redis
         self.mongo = mongo
         self.folder = folder
-        self.broker_url = rabbitmq.fresh_vhost()
+        self.broker_url = rabbitmq.fresh_vhost(NEEDED)
         self.stack = Stack(
             folder,
             {
