@@ -5,6 +5,7 @@
 #   make fault                              the fault tests again, each fault at its full length
 #   make lint                               formatter, linter, types, import contracts
 #   make bench                              benchmarks, printed
+#   make bench-fanout                       the bridge beside other socket servers, printed
 #   make clean
 
 SHELL := /bin/bash
@@ -20,7 +21,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help run test fault lint bench servers mysqlclient clean
+.PHONY: help run test fault lint bench bench-fanout servers mysqlclient clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -36,6 +37,12 @@ fault: $(VENV)/.dev mysqlclient
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m bench
+
+# A server that cannot be installed here is skipped, and the benchmark says so.
+bench-fanout: $(VENV)/.dev
+	-@$(PIP) --editable '.[bench]'
+	-@npm install --prefix bench/peers --no-fund --no-audit --silent
+	$(BIN)/python -m bench.fanout
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .

@@ -13,18 +13,24 @@ import logging
 import uuid
 from typing import Any, Protocol
 
+import hiredis
 import redis.asyncio
 from redis.exceptions import RedisError
 
 from bus.backoff import Backoff
 from bus.errors import SinkUnavailable
-from bus.room_log import answering
+from bus.room_reader import answering
 
 logger = logging.getLogger(__name__)
 
+CHUNK_BYTES = 64 * 1024
+
 
 class Listener(Protocol):
-    """Who is told. Neither method may wait or raise."""
+    """Who is told. Neither method may wait or raise. Nothing is read from Redis while
+    ``may_read`` is not set."""
+
+    may_read: asyncio.Event
 
     def subscribed(self, channel: bytes) -> None:
         """Messages of ``channel`` come from now on; earlier ones may have been missed."""
@@ -36,7 +42,7 @@ class Listener(Protocol):
 class Feed:
     """The channels of this bridge, subscribed to again after every loss of the connection.
 
-    ``client`` is one of ``bus.room_log.async_client``. A heartbeat is published every
+    ``client`` is one of ``bus.room_reader.async_client``. A heartbeat is published every
     ``heartbeat`` seconds; when nothing at all has come for ``silence`` seconds, the connection is
     given up for a new one. ``connected`` is set while messages come through.
     """
@@ -112,17 +118,35 @@ class Feed:
             await asyncio.sleep(self._heartbeat)
 
     async def _read(self, connection: Any, listener: Listener, backoff: Backoff) -> None:
+        # redis-py's own reading takes each message through a timer and several coroutines.
+        stream: asyncio.StreamReader = connection._reader
+        replies = hiredis.Reader()
         while True:
-            reply = await connection.read_response(timeout=self._silence)
-            if reply is None:
-                raise SinkUnavailable(f"nothing came for {self._silence:g} s")
-            kind, channel, data = reply
-            if channel == self._own_channel:
-                self._confirm(backoff)
-            elif kind == b"message":
-                listener.published(channel, data)
-            elif kind == b"subscribe":
-                listener.subscribed(channel)
+            replies.feed(await self._chunk(stream))
+            while (reply := replies.gets()) is not False:
+                self._take(reply, listener, backoff)
+            await listener.may_read.wait()
+
+    async def _chunk(self, stream: asyncio.StreamReader) -> bytes:
+        try:
+            async with asyncio.timeout(self._silence):
+                data = await stream.read(CHUNK_BYTES)
+        except TimeoutError as error:
+            raise SinkUnavailable(f"nothing came for {self._silence:g} s") from error
+        if not data:
+            raise SinkUnavailable("Redis closed the connection")
+        return data
+
+    def _take(self, reply: Any, listener: Listener, backoff: Backoff) -> None:
+        if isinstance(reply, hiredis.HiredisError):
+            raise SinkUnavailable(f"Redis: {reply}") from reply
+        kind, channel, data = reply
+        if channel == self._own_channel:
+            self._confirm(backoff)
+        elif kind == b"message":
+            listener.published(channel, data)
+        elif kind == b"subscribe":
+            listener.subscribed(channel)
 
     def _confirm(self, backoff: Backoff) -> None:
         """Our own subscription was confirmed, or our own heartbeat came back."""

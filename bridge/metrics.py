@@ -6,10 +6,27 @@ from prometheus_client import Counter, Gauge, Histogram
 
 from bus.metrics import LATENCY_BUCKETS
 
+CONNECTIONS = Gauge("chatbus_bridge_connections", "Connections, with or without a handshake")
 SOCKETS = Gauge("chatbus_bridge_sockets", "Browsers' sockets that are open")
+TURNED_AWAY = Counter(
+    "chatbus_bridge_turned_away", "Connections refused for their number, by which", ["limit"]
+)
+CLOSINGS = Counter(
+    "chatbus_bridge_closings", "Sockets that ended, by the code that the bridge sent", ["code"]
+)
+RECOVERIES = Counter(
+    "chatbus_bridge_recoveries",
+    "Subscriptions with a position: whole, or reset because the log could not tell",
+    ["outcome"],
+)
 ROOMS = Gauge("chatbus_bridge_rooms", "Rooms that a socket of this bridge listens to")
 EVENTS = Counter("chatbus_bridge_events", "Events that came on the rooms' channels")
 FRAMES = Counter("chatbus_bridge_frames", "Event frames written to sockets")
+LAG_SECONDS = Histogram(
+    "chatbus_bridge_lag_seconds",
+    "From an event's own time until it was written to its room's sockets; of each write its oldest",
+    buckets=LATENCY_BUCKETS,
+)
 
 HELD = Gauge("chatbus_gateway_held_requests", "Requests that are held now")
 ANSWERS = Counter(

@@ -6,6 +6,7 @@ docs/protocol.md describes it for those who write a client.
 from __future__ import annotations
 
 import uuid
+from collections.abc import Iterable
 from enum import IntEnum
 from typing import Annotated, Literal, NewType
 
@@ -13,7 +14,7 @@ import msgspec
 from msgspec import Meta, Raw, Struct
 from websockets.frames import Frame, Opcode
 
-from bus.room_log import Position, Reading
+from bus.room_log import Entry, Position
 
 MAX_FRAME_BYTES = 64 * 1024
 
@@ -27,12 +28,15 @@ Encoded = NewType("Encoded", bytes)
 class Close(IntEnum):
     """Close codes (RFC 6455 section 7.4; 4000 and above are ours)."""
 
+    NO_UTF8 = 1007
+    BROKEN = 1011
     RESTARTING = 1012
     TRY_LATER = 1013
     BAD_FRAME = 4400
     BAD_TICKET = 4401
     SILENT = 4408
     TOO_LARGE = 4413
+    TOO_MANY = 4429
     TOO_SLOW = 4508
 
 
@@ -125,6 +129,10 @@ class Error(Outgoing, frozen=True, tag="error"):
 ToBrowser = Ready | Subscribed | Event | Unsubscribed | Pong | Error
 
 
+class _Identified(Struct, frozen=True):
+    id: uuid.UUID
+
+
 class _Subject(Struct, frozen=True):
     user: User
 
@@ -135,18 +143,14 @@ class _MemberRemoved(Struct, frozen=True):
 
 _decoder = msgspec.json.Decoder(FromBrowser)
 _removal_decoder = msgspec.json.Decoder(_MemberRemoved)
+_id_decoder = msgspec.json.Decoder(_Identified)
 _encoder = msgspec.json.Encoder()
 
 
-def decode(data: str | bytes) -> FromBrowser:
-    """The frame in ``data``. Raises Refused, whose reason says what was wrong."""
-    if isinstance(data, bytes):
-        raise Refused(Close.BAD_FRAME, "a binary frame; accepted are text frames with JSON")
-    # A character is at least a byte, so most frames need not be encoded to be measured.
-    if len(data) > MAX_FRAME_BYTES or len(data.encode()) > MAX_FRAME_BYTES:
-        raise Refused(Close.TOO_LARGE, f"accepted are frames of at most {MAX_FRAME_BYTES} bytes")
+def decode(message: str) -> FromBrowser:
+    """The frame in ``message``. Raises Refused, whose reason says what was wrong."""
     try:
-        frame: FromBrowser = _decoder.decode(data)
+        frame: FromBrowser = _decoder.decode(message)
     except (msgspec.DecodeError, RecursionError) as error:
         raise Refused(Close.BAD_FRAME, str(error)) from error
     return frame
@@ -162,10 +166,12 @@ def encode_event(room_id: uuid.UUID, position: Position, event: bytes) -> Encode
     return encode(Event(room_id, position.epoch, position.offset, Raw(event)))
 
 
-def encode_subscribed(room_id: uuid.UUID, reading: Reading) -> Encoded:
-    position = reading.position
-    events = [Raw(entry.event) for entry in reading.entries]
-    return encode(Subscribed(room_id, position.epoch, position.offset, reading.recovered, events))
+def encode_subscribed(
+    room_id: uuid.UUID, position: Position, entries: Iterable[Entry], *, recovered: bool
+) -> Encoded:
+    """The frame that lets a socket into a room at ``position``, with the events before it."""
+    events = [Raw(entry.event) for entry in entries]
+    return encode(Subscribed(room_id, position.epoch, position.offset, recovered, events))
 
 
 def removed_user(event: bytes) -> int | None:
@@ -176,3 +182,9 @@ def removed_user(event: bytes) -> int | None:
     if b'"type":"member.removed"' not in event:
         return None
     return _removal_decoder.decode(event).data.user.id
+
+
+def event_time(event: bytes) -> float:
+    """When an event was made, in seconds since 1970: its id, a UUIDv7, begins with that
+    (RFC 9562, 5.7)."""
+    return (_id_decoder.decode(event).id.int >> 80) / 1_000

@@ -8,43 +8,47 @@ order, or is told that it cannot be so.
 from __future__ import annotations
 
 import asyncio
+import time
 import uuid
 from collections import deque
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Protocol
 
 from bridge import metrics
-from bridge.protocol import Encoded, Reason, encode_event, encode_subscribed, removed_user
-from bus.room_log import LOG_LENGTH, Position, Published, Reading
+from bridge.protocol import (
+    Encoded,
+    Reason,
+    encode_event,
+    encode_subscribed,
+    event_time,
+    removed_user,
+)
+from bridge.tail import Tail
+from bus.room_log import LOG_LENGTH, Entry, Position, Published, Reading
 
 
 class Socket(Protocol):
-    """A browser's socket as a room sees it. Neither method waits or raises."""
+    """A browser's socket as a room sees it. No method waits or raises."""
 
     @property
     def user_id(self) -> int: ...
 
-    def send(self, frame: Encoded) -> None: ...
+    @property
+    def push(self) -> Callable[[Encoded], object]:
+        """Writes one frame or several. The room keeps it: looking it up for every socket and
+        event would cost as much as it does."""
+        ...
 
     def dropped(self, room_id: uuid.UUID, reason: Reason) -> None:
         """The room took the socket out, for ``reason``."""
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Delivery:
-    """One event on its way to the sockets; ``removes`` is the user whom it removes."""
-
-    offset: int
-    frame: Encoded
-    removes: int | None
-
-
 class Room:
     """A room with at least one local socket.
 
     ``position`` is None until the first catch-up, which sets ``opened``. While ``catching_up``,
-    nothing is delivered; ``doubted`` asks for one (more) reading of the log.
+    nothing that is published is delivered; ``doubted`` asks for one (more) reading of the log.
     """
 
     def __init__(self, room_id: uuid.UUID) -> None:
@@ -55,114 +59,180 @@ class Room:
         self.catching_up = False
         # The oldest fall out when it is full: then there is a gap, and one more catch-up.
         self._waiting: deque[Published] = deque(maxlen=LOG_LENGTH)
-        self._sockets: set[Socket] = set()
-        # Sockets whose own reading is on its way, with what was delivered meanwhile.
-        self._joining: dict[Socket, list[Delivery]] = {}
-        # Sockets whose own reading was ahead of the room, with the offset they have.
-        self._ahead: dict[Socket, int] = {}
+        self._tail = Tail()
+        self._sockets: dict[Socket, Callable[[Encoded], object]] = {}
+        # Sockets that are about to come in, with the offset of their user's last removal.
+        self._joining: dict[Socket, int] = {}
+        # Delivered, but not yet written; empty between the calls of this class.
+        self._frames: list[Encoded] = []
+        self._oldest = 0.0
+        self._written = 0
+        # The last answer to a joining, for others who come from the same position.
+        self._answer: tuple[int | None, Encoded] | None = None
 
     @property
     def is_empty(self) -> bool:
-        return not (self._sockets or self._joining or self._ahead)
+        return not (self._sockets or self._joining)
 
-    def publish(self, published: Published) -> bool:
-        """Takes what came on the room's channel; False if the room needs a catch-up for it."""
-        if self.position is None or self.catching_up:
-            self._waiting.append(published)
-            return True
-        return self._advance(self.position, published)
+    @property
+    def waiting(self) -> int:
+        """How many events ``advance`` could deliver now."""
+        return 0 if self.catching_up or not self.position else len(self._waiting)
 
-    def catch_up(self, reading: Reading) -> bool:
-        """Applies the log after ``position``, then what waited; False if it needs another."""
-        if self.position is None or reading.recovered:
-            for entry in reading.entries if self.position else ():
-                self._deliver(Position(reading.position.epoch, entry.offset), entry.event)
+    def publish(self, published: Published) -> None:
+        """Takes what came on the room's channel; ``advance`` delivers it."""
+        self._waiting.append(published)
+
+    def advance(self, most: int) -> tuple[int, bool]:
+        """Delivers what waits, until about ``most`` bytes have been written to all sockets.
+
+        Returns how many were, and False if the room needs a catch-up before it can go on.
+        """
+        self._written = 0
+        in_step = True
+        while self.waiting and in_step and self._written < most:
+            in_step = self._take(self._waiting.popleft())
+        self._write()
+        return self._written, in_step
+
+    def catch_up(self, reading: Reading) -> None:
+        """Applies a reading of the log that was made after ``position``."""
+        now = self.position
+        if now is None or not (reading.recovered or _is_older(reading.position, now)):
+            self._start_anew(reading)
         else:
-            self._resync()
-        self.position = reading.position
+            self._deliver_newer(reading)
         self.catching_up = False
         self.opened.set()
-        while self._waiting:
-            if not self._advance(self.position, self._waiting.popleft()):
-                return False
-        return True
 
     def join(self, socket: Socket) -> None:
-        """From now on keeps for ``socket`` what is delivered, until ``complete``."""
+        """``socket`` is about to come in, by a reading that is made after this call."""
         self.leave(socket)
-        self._joining[socket] = []
+        self._joining[socket] = 0
+        self._tail.keep()
 
-    def complete(self, socket: Socket, reading: Reading) -> bool:
-        """Ends the joining: sends ``reading``, made after ``join``, and all that followed it.
+    def wanted(self, since: Position | None) -> Position | None:
+        """From where to read for a joiner at ``since``: what the room has need not be read."""
+        if self._can_resume(since):
+            return self.position
+        now = self.position
+        if since and now and since.epoch == now.epoch:
+            return since if since.offset < now.offset else now
+        return now if self._tail.has_latest else None
 
-        False if the user may not come in.
-        """
-        held = self._joining.pop(socket, None)
-        if reading.removed:
+    def absorb(self, reading: Reading) -> bool:
+        """Takes in a joiner's reading, so that the room is as far as it; False if it cannot."""
+        now = self.position
+        if not now or reading.position.epoch != now.epoch:
             return False
-        if held is None or not self.position or self.position.epoch != reading.position.epoch:
+        self._tail.extend_back(reading, now)
+        return self._deliver_newer(reading)
+
+    def admit(self, socket: Socket, since: Position | None, reading: Reading) -> None:
+        """Lets ``socket`` in, after ``absorb(reading)``, and sends it what it lacks."""
+        removal = self._joining.pop(socket, None)
+        if removal is None or not self.position:
             socket.dropped(self.room_id, "resync")
-            return True
-        socket.send(encode_subscribed(self.room_id, reading))
-        for delivery in held:
-            if delivery.offset > reading.position.offset:
-                if delivery.removes == socket.user_id:
-                    socket.dropped(self.room_id, "removed")
-                    return True
-                socket.send(delivery.frame)
-        if self.position.offset < reading.position.offset:
-            self._ahead[socket] = reading.position.offset
+        elif removal > reading.position.offset:
+            socket.dropped(self.room_id, "removed")
         else:
-            self._sockets.add(socket)
-        return True
+            if since:
+                outcome = "whole" if self._can_resume(since) else "reset"
+                metrics.RECOVERIES.labels(outcome).inc()
+            socket.push(self._subscribed(self.position, since))
+            self._sockets[socket] = socket.push
+
+    def give_up(self, socket: Socket) -> None:
+        """Ends a joining that ``admit`` did not end."""
+        self._joining.pop(socket, None)
 
     def leave(self, socket: Socket) -> None:
-        self._sockets.discard(socket)
+        self._sockets.pop(socket, None)
         self._joining.pop(socket, None)
-        self._ahead.pop(socket, None)
 
-    def _advance(self, now: Position, published: Published) -> bool:
-        position = published.position
-        if position.epoch != now.epoch or position.offset > now.offset + 1:
+    def forget(self) -> None:
+        """Frees what is only of use to several who come together."""
+        self._tail.drop()
+        self._answer = None
+
+    def _take(self, published: Published) -> bool:
+        now, position = self.position, published.position
+        if not now or position.epoch != now.epoch or position.offset > now.offset + 1:
             return False
         if position.offset == now.offset + 1:
-            self._deliver(position, published.event)
+            self._deliver(Entry(position.offset, published.event))
         return True
 
-    def _deliver(self, position: Position, event: bytes) -> None:
-        frame = encode_event(self.room_id, position, event)
-        delivery = Delivery(position.offset, frame, removed_user(event))
-        self.position = position
-        for held in self._joining.values():
-            held.append(delivery)
-        if self._ahead:
-            self._fall_in(position.offset)
-        if delivery.removes is not None:
-            self._remove(delivery.removes)
-        for socket in self._sockets:
-            socket.send(frame)
-        metrics.FRAMES.inc(len(self._sockets))
+    def _deliver_newer(self, reading: Reading) -> bool:
+        """Delivers what the room lacks of ``reading``; False if something before it is missing."""
+        for entry in reading.entries:
+            if self.position and entry.offset == self.position.offset + 1:
+                self._deliver(entry)
+        self._write()
+        return self.position is not None and self.position.offset >= reading.position.offset
 
-    def _fall_in(self, offset: int) -> None:
-        """Sockets that were ahead join the others as soon as they lack ``offset`` too."""
-        for socket in [socket for socket, has in self._ahead.items() if has < offset]:
-            del self._ahead[socket]
-            self._sockets.add(socket)
+    def _deliver(self, entry: Entry) -> None:
+        assert self.position
+        self.position = Position(self.position.epoch, entry.offset)
+        self._tail.append(entry)
+        self._answer = None
+        removed = removed_user(entry.event)
+        if removed is not None:
+            self._remove(removed, entry.offset)
+        frame = encode_event(self.room_id, self.position, entry.event)
+        if not self._frames:
+            self._oldest = event_time(entry.event)
+        self._frames.append(frame)
+        self._written += len(frame) * len(self._sockets)
 
-    def _remove(self, user_id: int) -> None:
+    def _write(self) -> None:
+        if not self._frames:
+            return
+        frames = Encoded(b"".join(self._frames))
+        metrics.FRAMES.inc(len(self._frames) * len(self._sockets))
+        metrics.LAG_SECONDS.observe(max(0.0, time.time() - self._oldest))
+        self._frames.clear()
+        for push in self._sockets.values():
+            push(frames)
+
+    def _remove(self, user_id: int, offset: int) -> None:
         """Takes the user's sockets out before anything later is sent."""
+        self._write()
         for socket in [socket for socket in self._sockets if socket.user_id == user_id]:
-            self._sockets.discard(socket)
+            del self._sockets[socket]
             socket.dropped(self.room_id, "removed")
+        for socket in self._joining:
+            if socket.user_id == user_id:
+                self._joining[socket] = offset
 
-    def _resync(self) -> None:
-        """A part of the log is lost to this room, and a removal may be in it: all must go.
+    def _start_anew(self, reading: Reading) -> None:
+        """Begins at ``reading``. What lies between is lost to this room, and a removal may be in
+        it: all must go. Joining sockets find out in ``admit``."""
+        if self.position:
+            gone = list(self._sockets)
+            self._sockets.clear()
+            self._joining.clear()
+            for socket in gone:
+                socket.dropped(self.room_id, "resync")
+        self.position = reading.position
+        self._answer = None
+        self._tail.start(reading)
 
-        Joining sockets find out in ``complete``.
-        """
-        gone = [*self._sockets, *self._ahead]
-        self._sockets.clear()
-        self._ahead.clear()
-        self._joining.clear()
-        for socket in gone:
-            socket.dropped(self.room_id, "resync")
+    def _can_resume(self, since: Position | None) -> bool:
+        now = self.position
+        if not since or not now or since.epoch != now.epoch:
+            return False
+        return self._tail.has_after(since.offset, now)
+
+    def _subscribed(self, now: Position, since: Position | None) -> Encoded:
+        """The answer to a joiner who has everything up to ``since``."""
+        start = since.offset if since and self._can_resume(since) else None
+        if not self._answer or self._answer[0] != start:
+            entries = self._tail.latest() if start is None else self._tail.after(start)
+            frame = encode_subscribed(self.room_id, now, entries, recovered=start is not None)
+            self._answer = start, frame
+        return self._answer[1]
+
+
+def _is_older(position: Position, than: Position) -> bool:
+    return position.epoch == than.epoch and position.offset <= than.offset

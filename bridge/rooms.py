@@ -1,38 +1,58 @@
-"""The rooms of this bridge's sockets: opening, joining, leaving, and catching up with the log."""
+"""The rooms of this bridge's sockets: opening, joining, leaving, delivering, and catching up."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import uuid
+from collections import OrderedDict
 
 from bridge import metrics
 from bridge.feed import Feed
 from bridge.room import Room, Socket
 from bus.backoff import Backoff
 from bus.errors import SinkUnavailable
-from bus.room_log import Position, Published, RoomLogReader, keys_of
+from bus.room_log import Position, Published, Reading, keys_of
+from bus.room_reader import RoomLogReader
 
 logger = logging.getLogger(__name__)
 
 OPEN_SECONDS = 5.0
-CATCH_UPS_AT_ONCE = 8
-ROOMS_PER_PATROL = 100
+CATCH_UPS_AT_ONCE = 64
+# How long a room's last events are kept for those who come (back) after one another.
+TAIL_SECONDS = 30.0
+PATROL_ROOMS = 100
+PATROL_SHARE = 6
+
+# Bytes written to sockets for one room before it is the next room's turn, and for all of them
+# before the loop sees to everything else: some milliseconds' work.
+ROOM_BYTES = 4 * 1024 * 1024
+TURN_BYTES = 16 * 1024 * 1024
+# More than that is left to Redis, which tells by cutting the connection when it is too much.
+MOST_WAITING = 500
 
 
 class Rooms:
     """Every room that a socket of this bridge listens to, and no other.
 
     The feed brings what is published; whenever it may have missed something, the room is doubted
-    and reads its log.
+    and reads its log. ``may_read`` is cleared while too much waits to be delivered.
     """
 
     def __init__(self, feed: Feed, reader: RoomLogReader) -> None:
+        self.may_read = asyncio.Event()
+        self.may_read.set()
         self._feed = feed
         self._reader = reader
+        self._loop = asyncio.get_running_loop()
         self._rooms: dict[bytes, Room] = {}
         self._doubted: asyncio.Queue[Room] = asyncio.Queue()
         self._patrolled: list[Room] = []
+        # Rooms with something to deliver, in the order of their turns.
+        self._busy: OrderedDict[Room, None] = OrderedDict()
+        self._turn: asyncio.Handle | None = None
+        # Rooms that keep a tail, and when a socket last came into each.
+        self._tails: dict[Room, float] = {}
 
     async def join(
         self, socket: Socket, room_id: uuid.UUID, since: Position | None, ticket_issued_at: float
@@ -43,25 +63,20 @@ class Rooms:
         """
         room = self._room(room_id)
         room.join(socket)
-        joined = False
+        self._remember(room)
         try:
             await self._opened(room)
-            # The channel is subscribed to and the room keeps what comes: nothing can be missed
-            # between this reading and what is delivered after it.
-            reading = await self._reader.read(room_id, since, socket.user_id)
-            if (
-                reading.began > ticket_issued_at
-                and await self._reader.intact_since() > ticket_issued_at
-            ):
+            # Made after the room began to look out for the user's removal: none is missed.
+            reading = await self._reader.read(room_id, room.wanted(since), socket.user_id)
+            if reading.removed:
+                return False
+            if await self._is_older(ticket_issued_at, reading) or not self._absorb(room, reading):
                 socket.dropped(room_id, "resync")
-                return True
-            if room.position and room.position.epoch != reading.position.epoch:
-                self._doubt(room)
-            joined = room.complete(socket, reading)
-            return joined
+            else:
+                room.admit(socket, since, reading)
+            return True
         finally:
-            if not joined:
-                room.leave(socket)
+            room.give_up(socket)
             self._close_if_empty(room)
 
     def leave(self, socket: Socket, room_id: uuid.UUID) -> None:
@@ -89,9 +104,8 @@ class Rooms:
             self._doubt(room)
             return
         logger.debug("room %s: event at %s", room.room_id, published.position)
-        if not room.publish(published):
-            self._doubt(room)
-        self._close_if_empty(room)
+        room.publish(published)
+        self._schedule(room)
 
     async def keep_up(self) -> None:
         """Reads the logs of doubted rooms, several at once, until cancelled."""
@@ -132,12 +146,61 @@ class Rooms:
         except TimeoutError as error:
             raise SinkUnavailable("Redis did not answer in time") from error
 
+    async def _is_older(self, ticket_issued_at: float, reading: Reading) -> bool:
+        """Whether Redis may have forgotten a removal that came after the ticket."""
+        return (
+            reading.began > ticket_issued_at
+            and await self._reader.intact_since() > ticket_issued_at
+        )
+
+    def _absorb(self, room: Room, reading: Reading) -> bool:
+        """Brings the room as far as ``reading``; False if that is of another life of the log."""
+        if room.absorb(reading):
+            return True
+        self._doubt(room)
+        if room.position and room.position.epoch == reading.position.epoch:
+            raise SinkUnavailable("the room is behind its log")
+        return False
+
     def _close_if_empty(self, room: Room) -> None:
         channel = _channel(room.room_id)
         if room.is_empty and self._rooms.get(channel) is room:
             del self._rooms[channel]
+            room.forget()
             metrics.ROOMS.dec()
             self._feed.unsubscribe(channel)
+
+    # Delivering
+
+    def _schedule(self, room: Room) -> None:
+        """Has ``room`` deliver what waits, after what else has arrived in this turn of the loop."""
+        if not room.waiting:
+            return
+        if room.waiting > MOST_WAITING:
+            self.may_read.clear()
+        self._busy[room] = None
+        if not self._turn:
+            self._turn = self._loop.call_soon(self._deliver)
+
+    def _deliver(self) -> None:
+        """The busy rooms in turn, until TURN_BYTES are written; then the loop sees to the rest."""
+        written = 0
+        while self._busy and written < TURN_BYTES:
+            room, _ = self._busy.popitem(last=False)
+            count, in_step = room.advance(ROOM_BYTES)
+            written += count
+            if not in_step:
+                self._doubt(room)
+            elif room.waiting:
+                self._busy[room] = None
+            self._close_if_empty(room)
+        if self._busy:
+            self._turn = self._loop.call_soon(self._deliver)
+        else:
+            self._turn = None
+            self.may_read.set()
+
+    # Catching up
 
     def _doubt(self, room: Room) -> None:
         room.doubted = True
@@ -162,17 +225,34 @@ class Rooms:
             # A doubt that came during the reading asks for another: this one may be too old.
             if room.doubted:
                 continue
-            if not room.catch_up(reading):
-                self._doubt(room)
+            room.catch_up(reading)
+            self._schedule(room)
             self._close_if_empty(room)
             return
 
     def _next_rooms(self) -> list[Room]:
+        """A share of all rooms, another one each time."""
         if not self._patrolled:
             self._patrolled = list(self._rooms.values())
-        rooms = self._patrolled[-ROOMS_PER_PATROL:]
-        del self._patrolled[-ROOMS_PER_PATROL:]
+        count = max(PATROL_ROOMS, len(self._rooms) // PATROL_SHARE)
+        rooms = self._patrolled[-count:]
+        del self._patrolled[-count:]
         return rooms
+
+    # Tails
+
+    def _remember(self, room: Room) -> None:
+        if room not in self._tails:
+            self._loop.call_later(TAIL_SECONDS, self._forget, room)
+        self._tails[room] = self._loop.time()
+
+    def _forget(self, room: Room) -> None:
+        left = self._tails[room] + TAIL_SECONDS - self._loop.time()
+        if left > 0:
+            self._loop.call_later(left, self._forget, room)
+        else:
+            del self._tails[room]
+            room.forget()
 
 
 def _channel(room_id: uuid.UUID) -> bytes:

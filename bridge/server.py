@@ -6,66 +6,31 @@ import asyncio
 import logging
 from collections.abc import Callable, Coroutine
 from contextlib import AbstractContextManager, AsyncExitStack, closing, nullcontext
-from dataclasses import dataclass, field
 from functools import partial
-from http import HTTPStatus
 from typing import Any
 
 import redis.asyncio
 import uvloop
-from websockets.asyncio.server import Server, ServerConnection, serve
-from websockets.datastructures import Headers
-from websockets.http11 import Request, Response
-from websockets.typing import Origin
 
-from bridge import metrics
-from bridge.connection import Connection, Limits
 from bridge.feed import Feed
-from bridge.protocol import MAX_FRAME_BYTES, Close
+from bridge.host import Host
 from bridge.rooms import Rooms
+from bridge.settings import BridgeSettings
 from bridge.tickets import TicketDesk
+from bridge.wire import Wire
 from bus.errors import SettingError, SinkUnavailable
 from bus.ops import start_ops
 from bus.probes import Check, Probes
 from bus.process import notify_ready, on_stop_signals
-from bus.room_log import RoomLogReader, answering, async_client
+from bus.room_reader import RoomLogReader, answering, async_client
 from bus.settings import Environment
-from bus.ticket import KeySet
 
 logger = logging.getLogger(__name__)
 
 READY_TIMEOUT = 2.0
-NO_REQUEST = Request("/", Headers())
-
-
-@dataclass(frozen=True, slots=True)
-class BridgeSettings:
-    """``heartbeat``, ``silence`` (see Feed) and ``patrol`` (see Rooms) are in seconds."""
-
-    host: str
-    port: int
-    redis_url: str
-    keys: KeySet
-    origins: tuple[str, ...]
-    limits: Limits = field(default_factory=Limits)
-    heartbeat: float = 5.0
-    silence: float = 15.0
-    patrol: float = 5.0
-
-    @classmethod
-    def from_environment(cls, environment: Environment) -> BridgeSettings:
-        origins = environment.words("ALLOWED_ORIGINS")
-        if not origins:
-            raise SettingError(
-                "ALLOWED_ORIGINS", "is not set; accepted are origins like https://chat.example.org"
-            )
-        return cls(
-            host=environment.text("BRIDGE_HOST", "127.0.0.1"),
-            port=environment.integer("BRIDGE_PORT", 8001, minimum=1, maximum=65_535),
-            redis_url=environment.redis_url(),
-            keys=KeySet.from_environment(environment),
-            origins=origins,
-        )
+# Connections that the kernel keeps until they are accepted; it takes the smaller of this and
+# net.core.somaxconn.
+BACKLOG = 4_096
 
 
 def main(environment: Environment) -> None:
@@ -104,8 +69,18 @@ async def run(
         stack.enter_context(serve_ops(_from_other_threads(partial(_problem, feed, client))))
         work = asyncio.create_task(_work(feed, rooms, settings.patrol))
         stack.push_async_callback(_cancel, work)
-        server = await _serve(settings, TicketDesk(settings.keys, client), rooms, feed, client)
-        stack.push_async_callback(_close, server, settings.limits.close)
+        host = Host(
+            desk=TicketDesk(settings.keys, client),
+            rooms=rooms,
+            limits=settings.limits,
+            origins=settings.origins,
+            proxies=settings.proxies,
+            problem=lambda: _not_listening(feed),
+        )
+        stack.push_async_callback(host.drain, settings.drain)
+        server = await _listen(settings, host)
+        # Before the sockets are sent home: they must not come back here.
+        stack.callback(server.close)
         logger.info("listening on %s:%d", settings.host, settings.port)
         await _first(work, stop, feed.connected)
         if not stop.is_set():
@@ -114,58 +89,29 @@ async def run(
         logger.info("stopping")
 
 
-async def _serve(
-    settings: BridgeSettings,
-    desk: TicketDesk,
-    rooms: Rooms,
-    feed: Feed,
-    client: redis.asyncio.Redis,
-) -> Server:
-    async def talk(websocket: ServerConnection) -> None:
-        # A third of an idle socket's memory, needed by nobody after the handshake.
-        websocket.request, websocket.response = NO_REQUEST, None
-        with metrics.SOCKETS.track_inprogress():
-            await Connection(websocket, desk, rooms, settings.limits).run()
-
-    library_logger = logging.getLogger("websockets.server")
-    # At INFO it reports every socket, which is not the life cycle of the process.
-    library_logger.setLevel(max(library_logger.getEffectiveLevel(), logging.WARNING))
+async def _listen(settings: BridgeSettings, host: Host) -> asyncio.Server:
+    loop = asyncio.get_running_loop()
     try:
-        return await serve(
-            talk,
+        return await loop.create_server(
+            lambda: Wire(host, loop),
             settings.host,
             settings.port,
-            origins=[Origin(origin) for origin in settings.origins],
-            process_request=partial(_health, feed, client),
-            compression=None,
-            # Above our own limit, so that most frames that are too large get our close code.
-            max_size=4 * MAX_FRAME_BYTES,
-            max_queue=4,
-            ping_interval=None,
-            close_timeout=settings.limits.close,
-            logger=library_logger,
+            backlog=BACKLOG,
+            # The next bridge may listen before this one has gone, and several side by side.
+            reuse_port=True,
         )
     except OSError as error:
         address = f"{settings.host}:{settings.port}"
         raise SettingError("BRIDGE_PORT", f"cannot listen on {address}: {error}") from error
 
 
-async def _health(
-    feed: Feed, client: redis.asyncio.Redis, websocket: ServerConnection, request: Request
-) -> Response | None:
-    """Answers /health/live and /health/ready; anything else is a WebSocket handshake."""
-    if request.path == "/health/live":
-        return websocket.respond(HTTPStatus.OK, "live\n")
-    if request.path == "/health/ready":
-        problem = await _problem(feed, client)
-        status = HTTPStatus.SERVICE_UNAVAILABLE if problem else HTTPStatus.OK
-        return websocket.respond(status, f"{problem or 'ready'}\n")
-    return None
+def _not_listening(feed: Feed) -> str | None:
+    return None if feed.connected.is_set() else "not listening to Redis"
 
 
 async def _problem(feed: Feed, client: redis.asyncio.Redis) -> str | None:
-    if not feed.connected.is_set():
-        return "not listening to Redis"
+    if not_listening := _not_listening(feed):
+        return not_listening
     try:
         async with answering(READY_TIMEOUT):
             await client.ping()
@@ -200,13 +146,3 @@ async def _first(work: asyncio.Task[None], *events: asyncio.Event) -> None:
 async def _cancel(work: asyncio.Task[None]) -> None:
     work.cancel()
     await asyncio.wait({work})
-
-
-async def _close(server: Server, seconds: float) -> None:
-    """Stops accepting and says goodbye to all; cuts off who does not answer in ``seconds``."""
-    server.close(code=Close.RESTARTING, reason="the server restarts; connect again")
-    closed = asyncio.ensure_future(server.wait_closed())
-    await asyncio.wait([closed], timeout=seconds)
-    for websocket in list(server.all_connections):
-        websocket.transport.abort()
-    await closed

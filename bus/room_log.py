@@ -8,18 +8,15 @@ epoch that names one life of the log, one script for log and publish.
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 import uuid
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
 
 import redis
-import redis.asyncio
-from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError, ResponseError
 from redis.retry import Retry
@@ -34,17 +31,10 @@ SEEN_SECONDS = 3_600
 IDLE_ROOM_SECONDS = 7 * 86_400
 # A busy room's life is renewed this often, not with every event.
 RENEWAL_SECONDS = 60
-# A recovery longer than this is a history page's work, not the socket's.
-RECOVERY_EVENTS = 500
-RECOVERY_BYTES = 500_000
-LATEST_EVENTS = 50
 
 ANSWER_SECONDS = 5.0
-# When the memory of this Redis began: gone whenever Redis lost what it held.
-_BEGAN = "room_log:began"
 
 _APPEND = files("bus").joinpath("room_log.lua").read_text()
-_READ = files("bus").joinpath("room_read.lua").read_text()
 
 # A key of another type, and a log that is ahead of its offset.
 _KEY_ERRORS = ("WRONGTYPE", "equal or smaller than the target stream top item")
@@ -138,7 +128,7 @@ class RoomLogWriter:
         settings = (LOG_LENGTH, *lives, secrets.token_hex(8), replay)
         offsets = [0] * len(batch)
         for calls in rounds(batch):
-            with _redis_errors():
+            with redis_errors():
                 answers = self._script.run([_parameters(call, settings) for call in calls])
             for call, answer in zip(calls, _checked(calls, answers), strict=True):
                 for position, offset in zip(call.positions, answer, strict=True):
@@ -147,7 +137,7 @@ class RoomLogWriter:
 
     def ping(self) -> None:
         """Raises SinkUnavailable when Redis does not answer."""
-        with _redis_errors():
+        with redis_errors():
             self._client.ping()
 
     def close(self) -> None:
@@ -155,7 +145,7 @@ class RoomLogWriter:
 
 
 @contextmanager
-def _redis_errors() -> Iterator[None]:
+def redis_errors() -> Iterator[None]:
     """Turns Redis's errors into SinkUnavailable."""
     try:
         yield
@@ -195,76 +185,3 @@ def _is_of_keys(error: ResponseError) -> bool:
     anywhere. Whatever else there is (OOM, LOADING, READONLY, BUSY, NOREPLICAS, NOPERM, …) may pass.
     """
     return any(text in str(error) for text in _KEY_ERRORS)
-
-
-def async_client(url: str) -> redis.asyncio.Redis:
-    """A client for ``answering``. It connects when it is first used."""
-    # redis-py's own socket_timeout rests on asyncio.wait_for, which before Python 3.12 may lose
-    # a cancellation. One retry, at once: a restart of Redis ends the connections in the pool.
-    client: redis.asyncio.Redis = redis.asyncio.Redis.from_url(
-        url,
-        socket_timeout=None,
-        socket_connect_timeout=2,
-        retry=AsyncRetry(NoBackoff(), 1),
-        protocol=2,
-    )
-    return client
-
-
-@asynccontextmanager
-async def answering(seconds: float = ANSWER_SECONDS) -> AsyncIterator[None]:
-    """Turns Redis's errors, and no answer in time, into SinkUnavailable."""
-    try:
-        with _redis_errors():
-            async with asyncio.timeout(seconds):
-                yield
-    except TimeoutError as error:
-        raise SinkUnavailable(f"Redis: no answer within {seconds:g} s") from error
-
-
-class RoomLogReader:
-    """Reads rooms' logs for one bridge. ``client`` is one of ``async_client``."""
-
-    def __init__(self, client: redis.asyncio.Redis) -> None:
-        self._client = client
-        self._read = client.register_script(_READ)
-
-    async def read(
-        self, room_id: uuid.UUID, since: Position | None, user_id: int | None = None
-    ) -> Reading:
-        """The log after ``since``, or its latest events, at most RECOVERY_BYTES of them.
-
-        ``user_id`` is whom ``removed`` of the answer is about. A room without a log gets an
-        epoch here, so every position is one of a real log. Raises SinkUnavailable.
-        """
-        keys = keys_of(room_id)
-        arguments: list[str | int] = [
-            since.epoch if since else "",
-            since.offset if since else 0,
-            "" if user_id is None else user_id,
-            RECOVERY_EVENTS,
-            RECOVERY_BYTES,
-            LATEST_EVENTS,
-            IDLE_ROOM_SECONDS,
-            secrets.token_hex(8),
-        ]
-        async with answering():
-            answer = await self._read(keys=[keys.meta, keys.log, keys.removed], args=arguments)
-        epoch, offset, began, recovered, removed, entries = answer
-        return Reading(
-            position=Position(epoch.decode(), offset),
-            entries=tuple(Entry(int(key.split(b"-")[0]), event) for key, (_, event) in entries),
-            recovered=bool(recovered),
-            removed=bool(removed),
-            began=float(began),
-        )
-
-    async def intact_since(self) -> float:
-        """Since when Redis has kept all removals, in seconds since 1970. Raises SinkUnavailable.
-
-        A ticket that is older than this may let in somebody whose removal Redis has forgotten.
-        """
-        async with answering():
-            seconds, microseconds = await self._client.time()
-            await self._client.set(_BEGAN, f"{seconds}.{microseconds:06}", nx=True)
-            return float(await self._client.get(_BEGAN) or seconds)

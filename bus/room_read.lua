@@ -1,15 +1,16 @@
 -- Read a room's log after a position, or its latest events, as one step.
 --
 -- KEYS  meta, log and removed, as in room_log.lua
--- ARGV  epoch and offset asked for ("" and 0: none), user id or "", most events and most bytes of
---       a recovery, number of latest events, life of an idle room (s), an epoch to use if there
---       is none
+-- ARGV  epoch and offset asked for ("" and 0: none), most events and most bytes of a recovery,
+--       number of latest events, life of an idle room (s), an epoch to use if there is none;
+--       then any number of user ids
 -- Returns epoch, offset, when the epoch began, 1 if the events are all that followed the position
--- asked for, 1 if the user is removed, and the events as {id, {field, event}}, oldest first.
+-- asked for, those of the users who are removed, and the events as {id, {field, event}}, oldest
+-- first.
 local meta, log, removed = KEYS[1], KEYS[2], KEYS[3]
-local since_epoch, since, user = ARGV[1], tonumber(ARGV[2]), ARGV[3]
-local most_events, most_bytes = tonumber(ARGV[4]), tonumber(ARGV[5])
-local latest, room_life, new_epoch = tonumber(ARGV[6]), ARGV[7], ARGV[8]
+local since_epoch, since = ARGV[1], tonumber(ARGV[2])
+local most_events, most_bytes = tonumber(ARGV[3]), tonumber(ARGV[4])
+local latest, room_life, new_epoch = tonumber(ARGV[5]), ARGV[6], ARGV[7]
 
 local known = redis.call('HMGET', meta, 'epoch', 'offset', 'began')
 local epoch, offset, began = known[1], tonumber(known[2]), known[3]
@@ -30,8 +31,10 @@ local function bytes_of(entries)
   return bytes
 end
 
-local is_removed = 0
-if user ~= '' and redis.call('ZSCORE', removed, user) then is_removed = 1 end
+local gone = {}
+for i = 8, #ARGV do
+  if redis.call('ZSCORE', removed, ARGV[i]) then gone[#gone + 1] = ARGV[i] end
+end
 
 if epoch == since_epoch and since <= offset and offset - since <= most_events then
   local entries = {}
@@ -39,7 +42,7 @@ if epoch == since_epoch and since <= offset and offset - since <= most_events th
     entries = redis.call('XRANGE', log, (since + 1) .. '-0', offset .. '-0')
   end
   if #entries == offset - since and bytes_of(entries) <= most_bytes then
-    return {epoch, offset, began, 1, is_removed, entries}
+    return {epoch, offset, began, 1, gone, entries}
   end
 end
 
@@ -49,4 +52,4 @@ for _, entry in ipairs(redis.call('XREVRANGE', log, '+', '-', 'COUNT', latest)) 
   if bytes > most_bytes then break end
   table.insert(entries, 1, entry)
 end
-return {epoch, offset, began, 0, is_removed, entries}
+return {epoch, offset, began, 0, gone, entries}

@@ -17,7 +17,8 @@ import uvloop
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
-from bridge.server import BridgeSettings, run
+from bridge.server import run
+from bridge.settings import BridgeSettings
 from bus import events
 from bus.events import MemberAdded, MemberRemoved, MessagePosted, Person
 from bus.room_log import Position
@@ -67,6 +68,7 @@ def settings(redis_url: str, **changes: Any) -> BridgeSettings:
         silence=1.0,
         # Only the tests of the patrol want one: it would hide what others must do.
         patrol=3_600,
+        drain=0.0,
     )
     return replace(base, **changes)
 

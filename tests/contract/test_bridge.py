@@ -13,7 +13,7 @@ import pytest
 import redis
 from websockets.exceptions import InvalidStatus
 
-from bridge.connection import Limits
+from bridge.limits import Limits
 from bus.room_log import Position, RoomLogWriter, keys_of
 from tests.contract import chat
 from tests.contract.chat import (

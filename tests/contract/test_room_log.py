@@ -9,10 +9,11 @@ import uuid
 import pytest
 import redis
 
-from bus import room_log
+from bus import room_log, room_reader
 from bus.errors import SinkUnavailable
 from bus.room_batch import CALL_EVENTS
-from bus.room_log import Position, Published, Reading, RoomLogReader, RoomLogWriter, keys_of
+from bus.room_log import Position, Published, Reading, RoomLogWriter, keys_of
+from bus.room_reader import RoomLogReader, async_client
 from tests.contract.chat import added, bodies, posted, removed
 from tests.support.servers import Redis
 
@@ -21,7 +22,7 @@ def read(
     server: Redis, room_id: uuid.UUID, since: Position | None = None, user_id: int | None = None
 ) -> Reading:
     async def once() -> Reading:
-        async with room_log.async_client(server.url) as client:
+        async with async_client(server.url) as client:
             return await RoomLogReader(client).read(room_id, since, user_id)
 
     return asyncio.run(once())
@@ -132,24 +133,24 @@ def test_the_log_stays_short(
 def test_a_long_recovery_is_refused(
     server: Redis, writer: RoomLogWriter, room_id: uuid.UUID
 ) -> None:
-    writer.append([posted(room_id) for _ in range(room_log.RECOVERY_EVENTS + 1)])
+    writer.append([posted(room_id) for _ in range(room_reader.RECOVERY_EVENTS + 1)])
     epoch = read(server, room_id).position.epoch
     assert not read(server, room_id, Position(epoch, 0)).recovered
     whole = read(server, room_id, Position(epoch, 1))
     assert whole.recovered
-    assert len(whole.entries) == room_log.RECOVERY_EVENTS
+    assert len(whole.entries) == room_reader.RECOVERY_EVENTS
 
 
 def test_a_heavy_recovery_is_refused_and_the_latest_events_are_light(
     server: Redis, writer: RoomLogWriter, room_id: uuid.UUID
 ) -> None:
     body = "x" * 30_000
-    count = room_log.RECOVERY_BYTES // len(body) + 1
+    count = room_reader.RECOVERY_BYTES // len(body) + 1
     writer.append([posted(room_id, body) for _ in range(count)])
     epoch = read(server, room_id).position.epoch
     reading = read(server, room_id, Position(epoch, 0))
     assert not reading.recovered
-    assert 0 < sum(len(entry.event) for entry in reading.entries) <= room_log.RECOVERY_BYTES
+    assert 0 < sum(len(entry.event) for entry in reading.entries) <= room_reader.RECOVERY_BYTES
     assert reading.entries[-1].offset == count
 
 
@@ -236,7 +237,7 @@ def test_a_replay_fills_a_room_that_somebody_waits_in(
 
 def test_redis_knows_since_when_it_remembers(server: Redis, client: redis.Redis) -> None:
     async def intact_since() -> float:
-        async with room_log.async_client(server.url) as reader:
+        async with async_client(server.url) as reader:
             return await RoomLogReader(reader).intact_since()
 
     first = asyncio.run(intact_since())

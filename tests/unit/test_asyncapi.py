@@ -17,7 +17,7 @@ from bridge import protocol
 from bridge.protocol import Close, Since
 from bus import events, topology
 from bus.events import EmptyData, RoomArchived, RoomCreated, RoomNameData, RoomRenamed
-from bus.room_log import Entry, Position, Reading
+from bus.room_log import Entry, Position
 from deploy import asyncapi
 from deploy.cli import main
 from tests.support.events import ALICE, BOB, ROOM, added, deleted, edited, posted, removed
@@ -203,8 +203,8 @@ def test_frames_with_events_are_as_described() -> None:
     event = sent(protocol.encode_event(ROOM, position, EVENT))
     assert problems("frame.event", event) == []
     assert problems("frame.event", changed(event, "event/v", 2))
-    reading = Reading(position, (Entry(7, EVENT),), recovered=True, removed=False, began=0.0)
-    subscribed = sent(protocol.encode_subscribed(ROOM, reading))
+    entries = [Entry(7, EVENT)]
+    subscribed = sent(protocol.encode_subscribed(ROOM, position, entries, recovered=True))
     assert problems("frame.subscribed", subscribed) == []
     assert problems("frame.subscribed", subscribed | {"events": [{}]})
 

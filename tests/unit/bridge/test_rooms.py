@@ -10,7 +10,8 @@ from typing import Any
 
 from bridge.feed import Feed
 from bridge.rooms import Rooms
-from bus.room_log import Position, Reading, RoomLogReader, async_client, keys_of
+from bus.room_log import Position, Reading, keys_of
+from bus.room_reader import RoomLogReader, async_client
 from tests.unit.bridge.test_room import ROOM, FakeSocket, entries, message, reading
 
 CHANNEL = keys_of(ROOM).channel.encode()
@@ -52,7 +53,7 @@ class Scene:
         await asyncio.sleep(0)
         self.rooms.subscribed(CHANNEL)
         assert await self.reader.answer(reading(1, entries(1), recovered=False)) is None
-        await self.reader.answer(reading(1))
+        assert await self.reader.answer(reading(1)) == Position("e1", 1)
         assert await joining
         self.socket.got.clear()
 

@@ -1,0 +1,94 @@
+"""Who is on this bridge: its connections by address, and its sockets by user."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Sequence
+from typing import Protocol
+
+from bridge import metrics
+from bridge.protocol import Refused
+
+
+class Wire(Protocol):
+    """A connection as it is counted."""
+
+    address: str
+
+    def close(self, refused: Refused) -> None: ...
+
+    def abort(self) -> None: ...
+
+
+class Guest(Protocol):
+    """A socket with a ticket."""
+
+    @property
+    def user_id(self) -> int: ...
+
+    def end_session(self, session: str) -> None:
+        """The login session was ended: closes the socket if it is of that session."""
+        ...
+
+
+class Census:
+    """Everything that is open on one bridge."""
+
+    def __init__(self) -> None:
+        self.empty = asyncio.Event()
+        self.empty.set()
+        self._wires: set[Wire] = set()
+        self._addresses: Counter[str] = Counter()
+        # A list each: of the usual one or two, it is the smallest container.
+        self._guests: dict[int, list[Guest]] = {}
+
+    @property
+    def size(self) -> int:
+        return len(self._wires)
+
+    @property
+    def wires(self) -> Sequence[Wire]:
+        return tuple(self._wires)
+
+    def add(self, wire: Wire) -> None:
+        self._wires.add(wire)
+        self._addresses[wire.address] += 1
+        self.empty.clear()
+        metrics.CONNECTIONS.inc()
+
+    def remove(self, wire: Wire) -> None:
+        """Does nothing for one that was never added."""
+        if wire not in self._wires:
+            return
+        self._wires.remove(wire)
+        self._leave_address(wire.address)
+        metrics.CONNECTIONS.dec()
+        if not self._wires:
+            self.empty.set()
+
+    def move(self, wire: Wire, address: str) -> None:
+        """A proxy said whom ``wire`` is from."""
+        self._leave_address(wire.address)
+        wire.address = address
+        self._addresses[address] += 1
+
+    def at(self, address: str) -> int:
+        return self._addresses[address]
+
+    def welcome(self, guest: Guest) -> None:
+        self._guests.setdefault(guest.user_id, []).append(guest)
+
+    def see_off(self, guest: Guest) -> None:
+        guests = self._guests[guest.user_id]
+        guests.remove(guest)
+        if not guests:
+            del self._guests[guest.user_id]
+
+    def guests(self, user_id: int) -> Sequence[Guest]:
+        return tuple(self._guests.get(user_id, ()))
+
+    def _leave_address(self, address: str) -> None:
+        self._addresses[address] -= 1
+        if not self._addresses[address]:
+            del self._addresses[address]

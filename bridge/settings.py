@@ -1,0 +1,71 @@
+"""The bridge's settings."""
+
+from __future__ import annotations
+
+import resource
+from dataclasses import dataclass, field
+
+from bridge.limits import Limits
+from bus.errors import SettingError
+from bus.settings import Environment
+from bus.ticket import KeySet
+
+# For Redis, logs, the health listener and whatever Python opens.
+OTHER_FILES = 200
+
+
+@dataclass(frozen=True, slots=True)
+class BridgeSettings:
+    """``heartbeat``, ``silence`` (see Feed), ``patrol`` (see Rooms) and ``drain`` (see Host) are
+    in seconds."""
+
+    host: str
+    port: int
+    redis_url: str
+    keys: KeySet
+    origins: tuple[str, ...]
+    proxies: tuple[str, ...] = ()
+    limits: Limits = field(default_factory=Limits)
+    heartbeat: float = 5.0
+    silence: float = 15.0
+    patrol: float = 5.0
+    drain: float = 10.0
+
+    @classmethod
+    def from_environment(cls, environment: Environment) -> BridgeSettings:
+        origins = environment.words("ALLOWED_ORIGINS")
+        if not origins:
+            raise SettingError(
+                "ALLOWED_ORIGINS", "is not set; accepted are origins like https://chat.example.org"
+            )
+        return cls(
+            host=environment.text("BRIDGE_HOST", "127.0.0.1"),
+            port=environment.integer("BRIDGE_PORT", 8001, minimum=1, maximum=65_535),
+            redis_url=environment.redis_url(),
+            keys=KeySet.from_environment(environment),
+            origins=origins,
+            proxies=environment.words("BRIDGE_TRUSTED_PROXIES"),
+            limits=_limits(environment),
+            drain=environment.seconds("BRIDGE_DRAIN", 10.0, minimum=0.0, maximum=600.0),
+        )
+
+
+def _limits(environment: Environment) -> Limits:
+    def number(name: str, default: int, minimum: int = 1) -> int:
+        return environment.integer(name, default, minimum=minimum, maximum=2**30)
+
+    usual = Limits()
+    return Limits(
+        unread=number("BRIDGE_UNREAD", usual.unread, minimum=128 * 1024),
+        frames_per_second=number("BRIDGE_FRAME_RATE", usual.frames_per_second),
+        sockets=min(number("BRIDGE_SOCKETS", usual.sockets), take_files() - OTHER_FILES),
+        sockets_per_address=number("BRIDGE_SOCKETS_PER_ADDRESS", usual.sockets_per_address),
+        sockets_per_user=number("BRIDGE_SOCKETS_PER_USER", usual.sockets_per_user),
+    )
+
+
+def take_files() -> int:
+    """Takes as many open files as this process may have, and returns how many that is."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    return 2**30 if most == resource.RLIM_INFINITY else most

@@ -1,0 +1,170 @@
+"""Reading rooms' logs for a bridge: many readings at once, each log once for all who ask alike."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import secrets
+import uuid
+from collections import defaultdict
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from importlib.resources import files
+from typing import Any, NamedTuple
+
+import redis.asyncio
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import NoScriptError, RedisError
+
+from bus.errors import SinkUnavailable
+from bus.room_log import (
+    ANSWER_SECONDS,
+    IDLE_ROOM_SECONDS,
+    Entry,
+    Position,
+    Reading,
+    keys_of,
+    redis_errors,
+)
+from bus.together import Together
+
+# A recovery longer than this is a history page's work, not the socket's.
+RECOVERY_EVENTS = 500
+RECOVERY_BYTES = 500_000
+LATEST_EVENTS = 50
+ASKS_AT_ONCE = 256
+
+# When the memory of this Redis began: gone whenever Redis lost what it held.
+_BEGAN = "room_log:began"
+_SCRIPT = files("bus").joinpath("room_read.lua").read_text()
+_DIGEST = hashlib.sha1(_SCRIPT.encode(), usedforsecurity=False).hexdigest()
+
+
+def async_client(url: str) -> redis.asyncio.Redis:
+    """A client for ``answering``. It connects when it is first used."""
+    # redis-py's own socket_timeout rests on asyncio.wait_for, which before Python 3.12 may lose
+    # a cancellation. One retry, at once: a restart of Redis ends the connections in the pool.
+    client: redis.asyncio.Redis = redis.asyncio.Redis.from_url(
+        url,
+        socket_timeout=None,
+        socket_connect_timeout=2,
+        retry=Retry(NoBackoff(), 1),
+        protocol=2,
+    )
+    return client
+
+
+@asynccontextmanager
+async def answering(seconds: float = ANSWER_SECONDS) -> AsyncIterator[None]:
+    """Turns Redis's errors, and no answer in time, into SinkUnavailable."""
+    try:
+        with redis_errors():
+            async with asyncio.timeout(seconds):
+                yield
+    except TimeoutError as error:
+        raise SinkUnavailable(f"Redis: no answer within {seconds:g} s") from error
+
+
+class _Ask(NamedTuple):
+    """What one caller wants to know."""
+
+    room_id: uuid.UUID
+    since: Position | None
+    user_id: int | None
+
+
+class RoomLogReader:
+    """Reads rooms' logs for one bridge. ``client`` is one of ``async_client``.
+
+    Readings that are asked for while others are under way are made together afterwards, and those
+    of one room from one position are one reading: everybody who comes back to a room at the same
+    time costs Redis little more than one of them would.
+    """
+
+    def __init__(self, client: redis.asyncio.Redis) -> None:
+        self._client = client
+        self._together: Together[_Ask, Reading | RedisError] = Together(
+            self._read, most=ASKS_AT_ONCE
+        )
+
+    async def read(
+        self, room_id: uuid.UUID, since: Position | None, user_id: int | None = None
+    ) -> Reading:
+        """The log after ``since``, or its latest events, at most RECOVERY_BYTES of them.
+
+        It is made after this call. ``user_id`` is whom ``removed`` of the answer is about. A room
+        without a log gets an epoch here, so every position is one of a real log. Raises
+        SinkUnavailable.
+        """
+        reading = await self._together.ask(_Ask(room_id, since, user_id))
+        if isinstance(reading, RedisError):
+            raise SinkUnavailable(f"Redis: {reading}") from reading
+        return reading
+
+    async def _read(self, asks: list[_Ask]) -> list[Reading | RedisError]:
+        """One reading for each room and position among ``asks``; to each ask its own."""
+        users: defaultdict[tuple[uuid.UUID, Position | None], list[int]] = defaultdict(list)
+        for room_id, since, user_id in asks:
+            users[room_id, since] += [] if user_id is None else [user_id]
+        async with answering():
+            answers = await self._run([(*key, ids) for key, ids in users.items()])
+        readings = dict(zip(users, map(_parsed, answers), strict=True))
+        return [_for_user(readings[ask.room_id, ask.since], ask.user_id) for ask in asks]
+
+    async def _run(self, calls: Sequence[_Call]) -> list[Any]:
+        """What room_read.lua answers to each of ``calls``, a RedisError if it failed."""
+        pipeline = self._client.pipeline(transaction=False)
+        for room_id, since, user_ids in calls:
+            keys = keys_of(room_id)
+            names = (keys.meta, keys.log, keys.removed)
+            pipeline.evalsha(_DIGEST, len(names), *names, *_arguments(since, user_ids))
+        answers = await pipeline.execute(raise_on_error=False)
+        if any(isinstance(answer, NoScriptError) for answer in answers):
+            await self._client.script_load(_SCRIPT)  # a server that started anew
+            return await self._run(calls)
+        return answers
+
+    async def intact_since(self) -> float:
+        """Since when Redis has kept all removals, in seconds since 1970. Raises SinkUnavailable.
+
+        A ticket that is older than this may let in somebody whose removal Redis has forgotten.
+        """
+        async with answering():
+            seconds, microseconds = await self._client.time()
+            await self._client.set(_BEGAN, f"{seconds}.{microseconds:06}", nx=True)
+            return float(await self._client.get(_BEGAN) or seconds)
+
+
+_Call = tuple[uuid.UUID, Position | None, list[int]]
+_Answer = tuple[Reading, frozenset[int]]
+"""A reading, and which of the users asked about are removed."""
+
+
+def _arguments(since: Position | None, user_ids: list[int]) -> Sequence[str | int]:
+    """ARGV of room_read.lua."""
+    position = (since.epoch, since.offset) if since else ("", 0)
+    bounds = (RECOVERY_EVENTS, RECOVERY_BYTES, LATEST_EVENTS, IDLE_ROOM_SECONDS)
+    return (*position, *bounds, secrets.token_hex(8), *user_ids)
+
+
+def _parsed(answer: Any) -> _Answer | RedisError:
+    if isinstance(answer, RedisError):
+        return answer
+    epoch, offset, began, recovered, removed, entries = answer
+    reading = Reading(
+        position=Position(epoch.decode(), offset),
+        entries=tuple(Entry(int(key.split(b"-")[0]), event) for key, (_, event) in entries),
+        recovered=bool(recovered),
+        removed=False,
+        began=float(began),
+    )
+    return reading, frozenset(map(int, removed))
+
+
+def _for_user(answer: _Answer | RedisError, user_id: int | None) -> Reading | RedisError:
+    if isinstance(answer, RedisError):
+        return answer
+    reading, removed = answer
+    return replace(reading, removed=True) if user_id in removed else reading
