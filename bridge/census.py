@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import Sequence
 from typing import Protocol
 
 from bridge import metrics
 from bridge.protocol import Refused
+from bus.session_log import TICKET_SECONDS
 
 
 class Wire(Protocol):
@@ -42,6 +44,8 @@ class Census:
         self._addresses: Counter[str] = Counter()
         # A list each: of the usual one or two, it is the smallest container.
         self._guests: dict[int, list[Guest]] = {}
+        # Sessions that were ended lately, and when, the first one first.
+        self._ended: dict[str, float] = {}
 
     @property
     def size(self) -> int:
@@ -77,6 +81,7 @@ class Census:
         return self._addresses[address]
 
     def welcome(self, guest: Guest) -> None:
+        """``guest`` has got in."""
         self._guests.setdefault(guest.user_id, []).append(guest)
 
     def see_off(self, guest: Guest) -> None:
@@ -84,6 +89,19 @@ class Census:
         guests.remove(guest)
         if not guests:
             del self._guests[guest.user_id]
+
+    def end_session(self, user_id: int, session: str) -> None:
+        """Closes the sockets of a login session that was ended."""
+        now = time.monotonic()
+        self._ended[session] = now
+        while (oldest := next(iter(self._ended))) and self._ended[oldest] < now - TICKET_SECONDS:
+            del self._ended[oldest]
+        for guest in self.guests(user_id):
+            guest.end_session(session)
+
+    def has_ended(self, session: str) -> bool:
+        """Whether ``session`` was ended a moment ago, while its ticket was being checked."""
+        return session in self._ended
 
     def guests(self, user_id: int) -> Sequence[Guest]:
         return tuple(self._guests.get(user_id, ()))

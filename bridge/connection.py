@@ -13,7 +13,7 @@ from bridge.census import Census
 from bridge.limits import Limits
 from bridge.protocol import Close, FromBrowser, Reason, Refused
 from bridge.rooms import Rooms
-from bridge.tickets import TicketDesk
+from bridge.tickets import LOGGED_OUT, TicketDesk
 from bridge.wire import Wire
 from bus.errors import SinkUnavailable
 from bus.room_log import Position
@@ -90,7 +90,7 @@ class Connection:
 
     def end_session(self, session: str) -> None:
         if self._ticket and self._ticket.session == session:
-            self._wire.close(Refused(Close.BAD_TICKET, "logged out"))
+            self._wire.close(Refused(Close.BAD_TICKET, LOGGED_OUT))
 
     def dropped(self, room_id: uuid.UUID, reason: Reason) -> None:
         """The room took this socket out; only a fresh ticket lets it back in."""
@@ -139,6 +139,8 @@ class Connection:
         ticket = await self._desk.take(token)
         if self._ticket and ticket.user_id != self._ticket.user_id:
             raise Refused(Close.BAD_TICKET, "the ticket is another user's")
+        if self._census.has_ended(ticket.session):
+            raise Refused(Close.BAD_TICKET, f"ticket refused: {LOGGED_OUT}")
         if not self._ticket:
             self._enter(ticket)
         self._ticket = ticket

@@ -27,10 +27,7 @@ CHUNK_BYTES = 64 * 1024
 
 
 class Listener(Protocol):
-    """Who is told. Neither method may wait or raise. Nothing is read from Redis while
-    ``may_read`` is not set."""
-
-    may_read: asyncio.Event
+    """Who is told. Neither method may wait or raise."""
 
     def subscribed(self, channel: bytes) -> None:
         """Messages of ``channel`` come from now on; earlier ones may have been missed."""
@@ -44,59 +41,62 @@ class Feed:
 
     ``client`` is one of ``bus.room_reader.async_client``. A heartbeat is published every
     ``heartbeat`` seconds; when nothing at all has come for ``silence`` seconds, the connection is
-    given up for a new one. ``connected`` is set while messages come through.
+    given up for a new one. ``connected`` is set while messages come through. Nothing more is
+    taken from Redis while ``may_read`` is not set.
     """
 
     def __init__(
         self, client: redis.asyncio.Redis, *, heartbeat: float = 5.0, silence: float = 15.0
     ) -> None:
         self.connected = asyncio.Event()
+        self.may_read = asyncio.Event()
+        self.may_read.set()
         self._client = client
         self._heartbeat = heartbeat
         self._silence = silence
         self._own_channel = f"bridge:{uuid.uuid4().hex}".encode()
-        self._channels: set[bytes] = set()
+        self._listeners: dict[bytes, Listener] = {}
         # One writer sends them, so Redis sees them in the order of the calls. Without a connection
-        # there is no queue, which nobody would empty: the next one begins with ``_channels``.
+        # there is no queue, which nobody would empty: the next one begins with ``_listeners``.
         self._commands: asyncio.Queue[tuple[str, bytes]] | None = None
 
-    def subscribe(self, channel: bytes) -> None:
-        """Asks for ``channel``; the listener hears when Redis has confirmed it."""
-        self._channels.add(channel)
+    def subscribe(self, channel: bytes, listener: Listener) -> None:
+        """Asks for ``channel``; ``listener`` hears when Redis has confirmed it."""
+        self._listeners[channel] = listener
         self._command("SUBSCRIBE", channel)
 
     def unsubscribe(self, channel: bytes) -> None:
-        self._channels.discard(channel)
+        self._listeners.pop(channel, None)
         self._command("UNSUBSCRIBE", channel)
 
     def _command(self, name: str, channel: bytes) -> None:
         if self._commands is not None:
             self._commands.put_nowait((name, channel))
 
-    async def run(self, listener: Listener) -> None:
-        """Brings ``listener`` what is published, until cancelled."""
+    async def run(self) -> None:
+        """Brings the listeners what is published, until cancelled."""
         backoff = Backoff(longest=2.0)
         while True:
             try:
-                await self._listen(listener, backoff)
+                await self._listen(backoff)
             except* (RedisError, OSError, SinkUnavailable) as lost:
                 delay = backoff.next()
                 logger.warning("lost Redis: %s; next attempt in %.1f s", lost.exceptions[0], delay)
                 await asyncio.sleep(delay)
 
-    async def _listen(self, listener: Listener, backoff: Backoff) -> None:
+    async def _listen(self, backoff: Backoff) -> None:
         pool: Any = self._client.connection_pool
         async with answering():
             connection = await pool.get_connection()
         try:
             commands: asyncio.Queue[tuple[str, bytes]] = asyncio.Queue()
             self._commands = commands
-            for channel in (self._own_channel, *self._channels):
+            for channel in (self._own_channel, *self._listeners):
                 self._command("SUBSCRIBE", channel)
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._write(connection, commands))
                 tasks.create_task(self._beat())
-                tasks.create_task(self._read(connection, listener, backoff))
+                tasks.create_task(self._read(connection, backoff))
         finally:
             self.connected.clear()
             self._commands = None
@@ -117,15 +117,15 @@ class Feed:
                 await self._client.publish(self._own_channel, b"")
             await asyncio.sleep(self._heartbeat)
 
-    async def _read(self, connection: Any, listener: Listener, backoff: Backoff) -> None:
+    async def _read(self, connection: Any, backoff: Backoff) -> None:
         # redis-py's own reading takes each message through a timer and several coroutines.
         stream: asyncio.StreamReader = connection._reader
         replies = hiredis.Reader()
         while True:
             replies.feed(await self._chunk(stream))
             while (reply := replies.gets()) is not False:
-                self._take(reply, listener, backoff)
-            await listener.may_read.wait()
+                self._take(reply, backoff)
+            await self.may_read.wait()
 
     async def _chunk(self, stream: asyncio.StreamReader) -> bytes:
         try:
@@ -137,20 +137,23 @@ class Feed:
             raise SinkUnavailable("Redis closed the connection")
         return data
 
-    def _take(self, reply: Any, listener: Listener, backoff: Backoff) -> None:
+    def _take(self, reply: Any, backoff: Backoff) -> None:
         if isinstance(reply, hiredis.HiredisError):
             raise SinkUnavailable(f"Redis: {reply}") from reply
         kind, channel, data = reply
         if channel == self._own_channel:
             self._confirm(backoff)
-        elif kind == b"message":
+            return
+        # Of a channel that was left a moment ago, something may still arrive.
+        listener = self._listeners.get(channel)
+        if listener and kind == b"message":
             listener.published(channel, data)
-        elif kind == b"subscribe":
+        elif listener and kind == b"subscribe":
             listener.subscribed(channel)
 
     def _confirm(self, backoff: Backoff) -> None:
         """Our own subscription was confirmed, or our own heartbeat came back."""
         if not self.connected.is_set():
-            logger.info("listening to Redis, %d channels", len(self._channels))
+            logger.info("listening to Redis, %d channels", len(self._listeners))
             self.connected.set()
             backoff.reset()

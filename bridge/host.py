@@ -39,6 +39,7 @@ class Host:
         *,
         desk: TicketDesk,
         rooms: Rooms,
+        census: Census,
         limits: Limits,
         origins: tuple[str, ...],
         proxies: tuple[str, ...],
@@ -50,7 +51,7 @@ class Host:
         self._rooms = rooms
         self._proxies = frozenset(proxies)
         self._problem = problem
-        self._census = Census()
+        self._census = census
 
     def connected(self, wire: Wire) -> bool:
         if self._census.size >= self.limits.sockets + TURNED_AWAY:

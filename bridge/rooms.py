@@ -36,12 +36,10 @@ class Rooms:
     """Every room that a socket of this bridge listens to, and no other.
 
     The feed brings what is published; whenever it may have missed something, the room is doubted
-    and reads its log. ``may_read`` is cleared while too much waits to be delivered.
+    and reads its log.
     """
 
     def __init__(self, feed: Feed, reader: RoomLogReader) -> None:
-        self.may_read = asyncio.Event()
-        self.may_read.set()
         self._feed = feed
         self._reader = reader
         self._loop = asyncio.get_running_loop()
@@ -134,7 +132,7 @@ class Rooms:
         if not room:
             room = self._rooms[channel] = Room(room_id)
             metrics.ROOMS.inc()
-            self._feed.subscribe(channel)
+            self._feed.subscribe(channel, self)
         return room
 
     async def _opened(self, room: Room) -> None:
@@ -177,7 +175,7 @@ class Rooms:
         if not room.waiting:
             return
         if room.waiting > MOST_WAITING:
-            self.may_read.clear()
+            self._feed.may_read.clear()
         self._busy[room] = None
         if not self._turn:
             self._turn = self._loop.call_soon(self._deliver)
@@ -198,7 +196,7 @@ class Rooms:
             self._turn = self._loop.call_soon(self._deliver)
         else:
             self._turn = None
-            self.may_read.set()
+            self._feed.may_read.set()
 
     # Catching up
 

@@ -12,9 +12,11 @@ from typing import Any
 import redis.asyncio
 import uvloop
 
+from bridge.census import Census
 from bridge.feed import Feed
 from bridge.host import Host
 from bridge.rooms import Rooms
+from bridge.sessions import Sessions
 from bridge.settings import BridgeSettings
 from bridge.tickets import TicketDesk
 from bridge.wire import Wire
@@ -23,6 +25,7 @@ from bus.ops import start_ops
 from bus.probes import Check, Probes
 from bus.process import notify_ready, on_stop_signals
 from bus.room_reader import RoomLogReader, answering, async_client
+from bus.session_log import SessionLogReader
 from bus.settings import Environment
 
 logger = logging.getLogger(__name__)
@@ -67,11 +70,14 @@ async def run(
         feed = Feed(client, heartbeat=settings.heartbeat, silence=settings.silence)
         rooms = Rooms(feed, RoomLogReader(client))
         stack.enter_context(serve_ops(_from_other_threads(partial(_problem, feed, client))))
-        work = asyncio.create_task(_work(feed, rooms, settings.patrol))
+        census = Census()
+        sessions = Sessions(feed, SessionLogReader(client), census)
+        work = asyncio.create_task(_work(feed, rooms, sessions, settings.patrol))
         stack.push_async_callback(_cancel, work)
         host = Host(
             desk=TicketDesk(settings.keys, client),
             rooms=rooms,
+            census=census,
             limits=settings.limits,
             origins=settings.origins,
             proxies=settings.proxies,
@@ -126,11 +132,12 @@ def _from_other_threads(check: Callable[[], Coroutine[Any, Any, str | None]]) ->
     return lambda: asyncio.run_coroutine_threadsafe(check(), loop).result(2 * READY_TIMEOUT)
 
 
-async def _work(feed: Feed, rooms: Rooms, patrol: float) -> None:
+async def _work(feed: Feed, rooms: Rooms, sessions: Sessions, patrol: float) -> None:
     async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(feed.run(rooms))
+        tasks.create_task(feed.run())
         tasks.create_task(rooms.keep_up())
         tasks.create_task(rooms.patrol(patrol))
+        tasks.create_task(sessions.keep_up(patrol))
 
 
 async def _first(work: asyncio.Task[None], *events: asyncio.Event) -> None:

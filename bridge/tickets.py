@@ -5,15 +5,14 @@ from __future__ import annotations
 import redis.asyncio
 
 from bridge.protocol import Close, Refused
-from bus import ticket
 from bus.errors import InvalidTicket, SinkUnavailable
 from bus.room_reader import answering
+from bus.session_log import TICKET_SECONDS, key_of
 from bus.ticket import KeySet, Ticket
 from bus.together import Together
 
-# Longer than a ticket lives by any clock that is roughly right.
-_CLAIM_SECONDS = 2 * ticket.LIFETIME
 CLAIMS_AT_ONCE = 256
+LOGGED_OUT = "its login session has ended"
 
 
 class TicketDesk:
@@ -22,7 +21,7 @@ class TicketDesk:
     def __init__(self, keys: KeySet, client: redis.asyncio.Redis) -> None:
         self._keys = keys
         self._client = client
-        self._claims: Together[str, bool] = Together(self._claim, most=CLAIMS_AT_ONCE)
+        self._claims: Together[Ticket, str | None] = Together(self._claim, most=CLAIMS_AT_ONCE)
 
     async def take(self, token: str) -> Ticket:
         """The ticket in ``token``, used up by this. Raises Refused."""
@@ -31,17 +30,25 @@ class TicketDesk:
         except InvalidTicket as error:
             raise Refused(Close.BAD_TICKET, str(error)) from error
         try:
-            is_first = await self._claims.ask(ticket.id)
+            problem = await self._claims.ask(ticket)
         except SinkUnavailable as error:
             raise Refused(Close.TRY_LATER, "tickets cannot be checked now") from error
-        if not is_first:
-            raise Refused(Close.BAD_TICKET, "ticket refused: it was used before")
+        if problem:
+            raise Refused(Close.BAD_TICKET, f"ticket refused: {problem}")
         return ticket
 
-    async def _claim(self, ids: list[str]) -> list[bool]:
-        """Of each ticket, whether this is the first time that it is claimed."""
+    async def _claim(self, tickets: list[Ticket]) -> list[str | None]:
+        """Of each ticket, what is wrong with claiming it."""
         pipeline = self._client.pipeline(transaction=False)
-        for ticket_id in ids:
-            pipeline.set(f"ticket:{ticket_id}", 1, nx=True, ex=_CLAIM_SECONDS)
+        for ticket in tickets:
+            pipeline.set(f"ticket:{ticket.id}", 1, nx=True, ex=TICKET_SECONDS)
+            pipeline.exists(key_of(ticket.session))
         async with answering():
-            return [bool(is_first) for is_first in await pipeline.execute()]
+            answers = await pipeline.execute()
+        return [_problem(*pair) for pair in zip(answers[::2], answers[1::2], strict=True)]
+
+
+def _problem(is_first: bool | None, has_ended: int) -> str | None:
+    if not is_first:
+        return "it was used before"
+    return LOGGED_OUT if has_ended else None

@@ -52,8 +52,10 @@ def bodies(frames: Iterable[Any]) -> list[str]:
     return [frame.get("event", frame)["data"]["body"] for frame in frames]
 
 
-def ticket(user_id: int, rooms: Iterable[uuid.UUID], keys: KeySet = KEYS) -> str:
-    return keys.sign(user_id=user_id, user_name=f"user {user_id}", session="s", room_ids=rooms)
+def ticket(
+    user_id: int, rooms: Iterable[uuid.UUID], keys: KeySet = KEYS, session: str = "s"
+) -> str:
+    return keys.sign(user_id=user_id, user_name=f"user {user_id}", session=session, room_ids=rooms)
 
 
 def settings(redis_url: str, **changes: Any) -> BridgeSettings:
@@ -157,8 +159,8 @@ class Browser:
         assert {key: frame[key] for key in fields} == fields, frame
         return frame
 
-    def authenticate(self, user_id: int, *rooms: uuid.UUID) -> dict[str, Any]:
-        self.send({"type": "authenticate", "ticket": ticket(user_id, rooms)})
+    def authenticate(self, user_id: int, *rooms: uuid.UUID, session: str = "s") -> dict[str, Any]:
+        self.send({"type": "authenticate", "ticket": ticket(user_id, rooms, session=session)})
         return self.expect("ready")
 
     def ask(self, room_id: uuid.UUID, since: Position | None = None) -> dict[str, Any]:

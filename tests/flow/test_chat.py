@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from websockets.exceptions import ConnectionClosed
 
-from tests.support.person import Person
+from tests.support.person import PASSWORD, Person
 from tests.support.stack import Stack
 from tests.support.wait import wait_until
 
@@ -116,3 +117,20 @@ def test_any_process_may_be_killed_and_nothing_accepted_is_lost(
         return ids == accepted
 
     wait_until(in_log, what="ten messages in the room's log, in order")
+
+
+def test_a_log_out_ends_the_sockets_of_that_session_only(site: str) -> None:
+    alice = Person.registered(site, "alice")
+    elsewhere = Person(site, "alice")
+    elsewhere.submit("/accounts/login/", username=alice.email, password=PASSWORD)
+    room = alice.make_room("garden")
+    with alice.open_socket() as hers, elsewhere.open_socket() as phone:
+        hers.subscribe(room)
+        phone.subscribe(room)
+        alice.submit("/rooms/", action="/accounts/logout/")
+        with pytest.raises(ConnectionClosed) as closed:
+            hers.next("never")
+        assert closed.value.rcvd
+        assert closed.value.rcvd.code == 4401
+        elsewhere.post(room, "still here")
+        phone.message("still here")

@@ -44,15 +44,16 @@ class Person:
     def get(self, path: str) -> requests.Response:
         return self.session.get(self.site + path, timeout=60)
 
-    def submit(self, path: str, **fields: str) -> requests.Response:
-        """Fills in the form on the page ``path`` and follows where it leads."""
+    def submit(self, path: str, *, action: str | None = None, **fields: str) -> requests.Response:
+        """Fills in the form on the page ``path``, which goes to ``action`` or to the page itself,
+        and follows where it leads."""
         page = self.get(path)
         found = re.search(r'name="csrfmiddlewaretoken" value="([^"]+)"', page.text)
         assert found, f"no form on {path}: {page.status_code} {page.text[:200]}"
         data = fields | {"csrfmiddlewaretoken": found[1]}
-        answer = self.session.post(self.site + path, data=data, timeout=60)
+        answer = self.session.post(self.site + (action or path), data=data, timeout=60)
         assert answer.status_code == 200, (answer.status_code, answer.text[:500])
-        assert answer.url != self.site + path, f"the form came back: {answer.text[:2000]}"
+        assert action or answer.url != self.site + path, f"the form came back: {answer.text[:2000]}"
         return answer
 
     def api(self, method: str, path: str, body: Json | None = None, **headers: str) -> Any:

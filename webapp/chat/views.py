@@ -6,10 +6,10 @@ import uuid
 
 from django.conf import settings
 from django.http import HttpResponse, JsonResponse
-from django.utils.crypto import salted_hmac
 
 from bus.ticket import LIFETIME
 from webapp.chat.services import post_message
+from webapp.chat.sessions import session_name
 from webapp.history.selectors import DEFAULT_LIMIT, MAX_LIMIT, Range, history_page
 from webapp.project.api import ApiView, UserRequest, read_json, read_limit, read_uuid
 from webapp.project.bridge import bridge_url
@@ -43,13 +43,8 @@ class SocketTicketView(ApiView):
         ticket = settings.TICKET_KEYS.sign(
             user_id=request.user.id,
             user_name=request.user.display_name,
-            session=_session_name(request),
+            session=session_name(request),
             room_ids=room_ids_of(request.user),
         )
         answer = {"ticket": ticket, "url": bridge_url(request), "expires_in": LIFETIME}
         return JsonResponse(answer)
-
-
-def _session_name(request: UserRequest) -> str:
-    """Names the login session without giving its key away."""
-    return salted_hmac("chatbus.socket-ticket", str(request.session.session_key)).hexdigest()

@@ -50,6 +50,8 @@ BROKER_API_URL = (
     else None
 )
 MONGO_URL = _environment.mongo_url()
+# Only log-outs go there, so that their sockets end at once.
+REDIS_URL = _environment.redis_url() if _environment.values.get("REDIS_URL") else None
 ARCHIVE = _environment.flag("ARCHIVE", True)
 TICKET_KEYS = KeySet.from_environment(_environment)
 BRIDGE_URL = _environment.url("BRIDGE_URL", ("ws", "wss"), "ws://{host}:8001/")

@@ -121,11 +121,19 @@ async def settle(scene: Scene, expected: list[Any]) -> None:
     assert scene.reader.asked.empty()
 
 
+class Deaf:
+    """A listener that does nothing."""
+
+    def subscribed(self, channel: bytes) -> None: ...
+
+    def published(self, channel: bytes, data: bytes) -> None: ...
+
+
 def test_a_feed_that_is_not_connected_remembers_no_commands() -> None:
-    feed = Feed(async_client(NO_SERVER))
+    feed, deaf = Feed(async_client(NO_SERVER)), Deaf()
     tracemalloc.start()
     for _ in range(10_000):
-        feed.subscribe(b"channel")
+        feed.subscribe(b"channel", deaf)
         feed.unsubscribe(b"channel")
     used, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()

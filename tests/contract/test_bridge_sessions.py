@@ -1,0 +1,106 @@
+"""Log-out ends the sockets of that login session, also when Redis does not tell of it."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+
+import pytest
+import redis
+
+from bus import session_log
+from bus.errors import SinkUnavailable
+from bus.session_log import EndedSession, end_session
+from tests.contract import chat
+from tests.contract.chat import Bridge, Browser
+
+ALICE, BOB = 1, 2
+OVER = (4401, "its login session has ended")
+
+
+@pytest.fixture(scope="module")
+def bridge(redis_url: str) -> Iterator[Bridge]:
+    with Bridge(chat.settings(redis_url)) as bridge:
+        yield bridge
+
+
+@pytest.fixture
+def session() -> str:
+    return uuid.uuid4().hex
+
+
+def end_silently(redis_url: str, user_id: int, session: str) -> None:
+    """As if what was published had been lost."""
+    with redis.Redis.from_url(redis_url) as client:
+        client.xadd(session_log._LOG, {"user": user_id, "session": session})
+
+
+def test_the_sockets_of_the_session_are_closed_and_no_others(
+    bridge: Bridge, redis_url: str, session: str
+) -> None:
+    with (
+        Browser(bridge.url) as first,
+        Browser(bridge.url) as second,
+        Browser(bridge.url) as elsewhere,
+        Browser(bridge.url) as bob,
+    ):
+        first.authenticate(ALICE, session=session)
+        second.authenticate(ALICE, session=session)
+        elsewhere.authenticate(ALICE, session="another")
+        bob.authenticate(BOB, session="bob's")
+        end_session(redis_url, EndedSession(ALICE, session))
+        assert first.close_code() == OVER
+        assert second.close_code() == OVER
+        elsewhere.nothing_more()
+        bob.nothing_more()
+
+
+def test_a_ticket_from_before_the_log_out_is_refused(
+    bridge: Bridge, redis_url: str, session: str
+) -> None:
+    ticket = chat.ticket(ALICE, [], session=session)
+    end_session(redis_url, EndedSession(ALICE, session))
+    with Browser(bridge.url) as late:
+        late.send({"type": "authenticate", "ticket": ticket})
+        code, reason = late.close_code()
+        assert code == 4401
+        assert OVER[1] in reason
+
+
+def test_a_bridge_that_was_not_told_reads_it(redis_url: str, session: str) -> None:
+    with (
+        Bridge(chat.settings(redis_url, patrol=0.1)) as bridge,
+        Browser(bridge.url) as alice,
+    ):
+        alice.authenticate(ALICE, session=session)
+        end_silently(redis_url, ALICE, session)
+        assert alice.close_code() == OVER
+
+
+def test_a_connection_that_was_lost_meanwhile(redis_url: str, session: str) -> None:
+    with (
+        Bridge(chat.settings(redis_url)) as bridge,
+        Browser(bridge.url) as alice,
+        redis.Redis.from_url(redis_url) as client,
+    ):
+        alice.authenticate(ALICE, session=session)
+        end_silently(redis_url, ALICE, session)
+        alice.nothing_more()
+        assert client.client_kill_filter(_type="pubsub") >= 1
+        assert alice.close_code() == OVER
+
+
+def test_rubbish_on_the_channel_closes_nothing(
+    bridge: Bridge, redis_url: str, session: str
+) -> None:
+    with Browser(bridge.url) as alice, redis.Redis.from_url(redis_url) as client:
+        alice.authenticate(ALICE, session=session)
+        for rubbish in (b"", b"x", b"1 a b", b"\xff \xff"):
+            assert client.publish(session_log.CHANNEL, rubbish) >= 1
+        end_session(redis_url, EndedSession(BOB, "unknown"))
+        alice.nothing_more()
+
+
+def test_without_redis_a_log_out_is_a_retryable_error() -> None:
+    with pytest.raises(SinkUnavailable):
+        end_session("redis://127.0.0.1:1", EndedSession(ALICE, "s"))

@@ -1,0 +1,35 @@
+"""A log-out ends the sockets of that login session, too."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from django.conf import settings
+from django.contrib.auth.signals import user_logged_out
+from django.dispatch import receiver
+from django.http import HttpRequest
+from django.utils.crypto import salted_hmac
+
+from bus.errors import SinkUnavailable
+from bus.session_log import EndedSession, end_session
+from webapp.accounts.models import User
+
+logger = logging.getLogger(__name__)
+
+
+def session_name(request: HttpRequest) -> str:
+    """Names the login session without giving its key away."""
+    return salted_hmac("chatbus.socket-ticket", str(request.session.session_key)).hexdigest()
+
+
+@receiver(user_logged_out)
+def end_sockets(request: HttpRequest, user: User | None, **_: Any) -> None:
+    """Tells the bridges. Nobody is kept logged in because Redis is away: then the sockets end
+    when they need their next ticket."""
+    if user is None or settings.REDIS_URL is None:
+        return
+    try:
+        end_session(settings.REDIS_URL, EndedSession(user.id, session_name(request)))
+    except SinkUnavailable as error:
+        logger.warning("user %d logged out, but sockets stay open for a while: %s", user.id, error)
