@@ -9,13 +9,15 @@ from collections import deque
 from typing import assert_never
 
 from bridge import metrics, protocol
+from bridge.asides import Asides
 from bridge.census import Census
 from bridge.limits import Limits
-from bridge.protocol import Close, FromBrowser, Reason, Refused
+from bridge.protocol import Close, ErrorCode, FromBrowser, Reason, Refused
 from bridge.rooms import Rooms
 from bridge.tickets import LOGGED_OUT, TicketDesk
 from bridge.wire import Wire
 from bus.errors import SinkUnavailable
+from bus.room_asides import Somebody
 from bus.room_log import Position
 from bus.ticket import Ticket
 
@@ -24,12 +26,17 @@ logger = logging.getLogger(__name__)
 # Frames that may wait for the answer to an earlier one before no more are read.
 MOST_WAITING = 16
 
+NO_MEMBER = "You are not a member of this room, or your ticket is older than your membership."
+NOT_SUBSCRIBED = "You have not subscribed to this room."
+UNAVAILABLE = "The room cannot be read now. Try again in a few seconds."
+
 
 class Connection:
     """A ``bridge.wire.Talk`` on its one side, a ``bridge.room.Socket`` on the other."""
 
     __slots__ = (
         "_allowed",
+        "_asides",
         "_census",
         "_desk",
         "_joined",
@@ -43,12 +50,19 @@ class Connection:
     )
 
     def __init__(
-        self, wire: Wire, desk: TicketDesk, rooms: Rooms, census: Census, limits: Limits
+        self,
+        wire: Wire,
+        desk: TicketDesk,
+        rooms: Rooms,
+        asides: Asides,
+        census: Census,
+        limits: Limits,
     ) -> None:
         self.push = wire.push
         self._wire = wire
         self._desk = desk
         self._rooms = rooms
+        self._asides = asides
         self._census = census
         self._limits = limits
         self._ticket: Ticket | None = None
@@ -66,6 +80,10 @@ class Connection:
     @property
     def user_id(self) -> int:
         return self._ticket.user_id if self._ticket else 0
+
+    @property
+    def user_name(self) -> str:
+        return self._ticket.user_name if self._ticket else ""
 
     def received(self, message: str) -> None:
         """Answers, now or as soon as the frames before it are answered. Raises Refused."""
@@ -119,12 +137,18 @@ class Connection:
             case _:
                 self._answer_at_once(frame)
 
-    def _answer_at_once(self, frame: protocol.Unsubscribe | protocol.Ping) -> None:
-        self._ticket_or_refuse()
+    def _answer_at_once(
+        self, frame: protocol.Unsubscribe | protocol.Typing | protocol.Ping
+    ) -> None:
+        ticket = self._ticket_or_refuse()
         match frame:
             case protocol.Unsubscribe():
                 self._leave({frame.room_id})
                 self._wire.send(protocol.encode(protocol.Unsubscribed(frame.room_id, "requested")))
+            case protocol.Typing() if frame.room_id in self._joined:
+                self._asides.typing(frame.room_id, ticket.user_id, ticket.user_name)
+            case protocol.Typing():
+                self._refuse_room("forbidden", NOT_SUBSCRIBED, frame.room_id)
             case protocol.Ping():
                 self._wire.send(PONG)
             case _:
@@ -148,7 +172,7 @@ class Connection:
         self._allowed = set(ticket.room_ids)
         for room_id in self._leave(self._joined - self._allowed):
             self._wire.send(protocol.encode(protocol.Unsubscribed(room_id, "removed")))
-        user = protocol.User(ticket.user_id, ticket.user_name)
+        user = Somebody(ticket.user_id, ticket.user_name)
         self._wire.send(protocol.encode(protocol.Ready(user, round(self._limits.refresh))))
 
     def _enter(self, ticket: Ticket) -> None:
@@ -173,8 +197,7 @@ class Connection:
         except SinkUnavailable as error:
             logger.debug("%s: room %s: %s", self, room_id, error)
             self._joined.discard(room_id)
-            message = "The room cannot be read now. Try again in a few seconds."
-            return self._wire.send(protocol.encode(protocol.Error("unavailable", message, room_id)))
+            return self._refuse_room("unavailable", UNAVAILABLE, room_id)
         if not allowed:
             self._forbid(room_id)
         return None
@@ -182,8 +205,10 @@ class Connection:
     def _forbid(self, room_id: uuid.UUID) -> None:
         self._joined.discard(room_id)
         self._allowed.discard(room_id)
-        message = "You are not a member of this room, or your ticket is older than your membership."
-        self._wire.send(protocol.encode(protocol.Error("forbidden", message, room_id)))
+        self._refuse_room("forbidden", NO_MEMBER, room_id)
+
+    def _refuse_room(self, code: ErrorCode, message: str, room_id: uuid.UUID) -> None:
+        self._wire.send(protocol.encode(protocol.Error(code, message, room_id)))
 
     def _leave(self, room_ids: set[uuid.UUID]) -> list[uuid.UUID]:
         """Leaves those of ``room_ids`` that were joined, and returns them."""

@@ -12,6 +12,7 @@ from websockets.http11 import Request, Response
 from websockets.typing import Origin
 
 from bridge import metrics
+from bridge.asides import Asides
 from bridge.census import Census
 from bridge.connection import Connection
 from bridge.limits import Limits
@@ -39,6 +40,7 @@ class Host:
         *,
         desk: TicketDesk,
         rooms: Rooms,
+        asides: Asides,
         census: Census,
         limits: Limits,
         origins: tuple[str, ...],
@@ -49,6 +51,7 @@ class Host:
         self.origins = tuple(Origin(origin) for origin in origins)
         self._desk = desk
         self._rooms = rooms
+        self._asides = asides
         self._proxies = frozenset(proxies)
         self._problem = problem
         self._census = census
@@ -77,7 +80,7 @@ class Host:
         return None
 
     def opened(self, wire: Wire) -> Connection:
-        return Connection(wire, self._desk, self._rooms, self._census, self.limits)
+        return Connection(wire, self._desk, self._rooms, self._asides, self._census, self.limits)
 
     def gone(self, wire: Wire) -> None:
         self._census.remove(wire)

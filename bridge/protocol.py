@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Meta, Raw, Struct
 from websockets.frames import Frame, Opcode
 
+from bus.room_asides import Aside, PresentUsers, Somebody
 from bus.room_log import Entry, Position
 
 MAX_FRAME_BYTES = 64 * 1024
@@ -76,20 +77,19 @@ class Ping(Incoming, frozen=True, tag="ping"):
     pass
 
 
-FromBrowser = Authenticate | Subscribe | Unsubscribe | Ping
+class Typing(Incoming, frozen=True, tag="typing"):
+    room_id: uuid.UUID
+
+
+FromBrowser = Authenticate | Subscribe | Unsubscribe | Typing | Ping
 
 
 class Outgoing(Struct, frozen=True, tag_field="type"):
     """Base of what a browser gets."""
 
 
-class User(Struct, frozen=True):
-    id: int
-    name: str
-
-
 class Ready(Outgoing, frozen=True, tag="ready"):
-    user: User
+    user: Somebody
     refresh_in: int
 
 
@@ -116,17 +116,31 @@ class Unsubscribed(Outgoing, frozen=True, tag="unsubscribed"):
     reason: Reason
 
 
+class Presence(Outgoing, frozen=True, tag="presence"):
+    room_id: uuid.UUID
+    users: list[Somebody]
+    count: int
+
+
+class TypingNow(Outgoing, frozen=True, tag="typing"):
+    room_id: uuid.UUID
+    users: list[Somebody]
+
+
 class Pong(Outgoing, frozen=True, tag="pong"):
     pass
 
 
+ErrorCode = Literal["forbidden", "unavailable"]
+
+
 class Error(Outgoing, frozen=True, tag="error"):
-    code: Literal["forbidden", "unavailable"]
+    code: ErrorCode
     message: str
     room_id: uuid.UUID
 
 
-ToBrowser = Ready | Subscribed | Event | Unsubscribed | Pong | Error
+ToBrowser = Ready | Subscribed | Event | Unsubscribed | Presence | TypingNow | Pong | Error
 
 
 class _Identified(Struct, frozen=True):
@@ -134,7 +148,7 @@ class _Identified(Struct, frozen=True):
 
 
 class _Subject(Struct, frozen=True):
-    user: User
+    user: Somebody
 
 
 class _MemberRemoved(Struct, frozen=True):
@@ -172,6 +186,12 @@ def encode_subscribed(
     """The frame that lets a socket into a room at ``position``, with the events before it."""
     events = [Raw(entry.event) for entry in entries]
     return encode(Subscribed(room_id, position.epoch, position.offset, recovered, events))
+
+
+def encode_aside(room_id: uuid.UUID, aside: Aside) -> Encoded:
+    if isinstance(aside, PresentUsers):
+        return encode(Presence(room_id, aside.users, aside.count))
+    return encode(TypingNow(room_id, aside.users))
 
 
 def removed_user(event: bytes) -> int | None:

@@ -18,12 +18,14 @@ from bridge import metrics
 from bridge.protocol import (
     Encoded,
     Reason,
+    encode_aside,
     encode_event,
     encode_subscribed,
     event_time,
     removed_user,
 )
 from bridge.tail import Tail
+from bus.room_asides import Aside, PresentUsers
 from bus.room_log import LOG_LENGTH, Entry, Position, Published, Reading
 
 
@@ -32,6 +34,9 @@ class Socket(Protocol):
 
     @property
     def user_id(self) -> int: ...
+
+    @property
+    def user_name(self) -> str: ...
 
     @property
     def push(self) -> Callable[[Encoded], object]:
@@ -49,16 +54,22 @@ class Room:
 
     ``position`` is None until the first catch-up, which sets ``opened``. While ``catching_up``,
     nothing that is published is delivered; ``doubted`` asks for one (more) reading of the log.
+    ``presence`` is what was told last of who is there. ``on_change`` is called when somebody has
+    come or gone.
     """
 
-    def __init__(self, room_id: uuid.UUID) -> None:
+    def __init__(
+        self, room_id: uuid.UUID, on_change: Callable[[uuid.UUID], object] = lambda _: None
+    ) -> None:
         self.room_id = room_id
+        self.presence: Encoded | None = None
+        self._on_change = on_change
         self.position: Position | None = None
         self.opened = asyncio.Event()
         self.doubted = False
         self.catching_up = False
         # The oldest fall out when it is full: then there is a gap, and one more catch-up.
-        self._waiting: deque[Published] = deque(maxlen=LOG_LENGTH)
+        self._waiting: deque[Published | Aside] = deque(maxlen=LOG_LENGTH)
         self._tail = Tail()
         self._sockets: dict[Socket, Callable[[Encoded], object]] = {}
         # Sockets that are about to come in, with the offset of their user's last removal.
@@ -79,7 +90,11 @@ class Room:
         """How many events ``advance`` could deliver now."""
         return 0 if self.catching_up or not self.position else len(self._waiting)
 
-    def publish(self, published: Published) -> None:
+    def users(self) -> dict[int, str]:
+        """Who is there, by id, and their names."""
+        return {socket.user_id: socket.user_name for socket in self._sockets}
+
+    def publish(self, published: Published | Aside) -> None:
         """Takes what came on the room's channel; ``advance`` delivers it."""
         self._waiting.append(published)
 
@@ -141,21 +156,29 @@ class Room:
                 metrics.RECOVERIES.labels(outcome).inc()
             socket.push(self._subscribed(self.position, since))
             self._sockets[socket] = socket.push
+            if self.presence:
+                socket.push(self.presence)
+            self._on_change(self.room_id)
 
     def give_up(self, socket: Socket) -> None:
         """Ends a joining that ``admit`` did not end."""
         self._joining.pop(socket, None)
 
     def leave(self, socket: Socket) -> None:
-        self._sockets.pop(socket, None)
         self._joining.pop(socket, None)
+        if self._sockets.pop(socket, None):
+            self._on_change(self.room_id)
 
     def forget(self) -> None:
         """Frees what is only of use to several who come together."""
         self._tail.drop()
         self._answer = None
 
-    def _take(self, published: Published) -> bool:
+    def _take(self, published: Published | Aside) -> bool:
+        """Delivers ``published``; False if something before it is missing."""
+        if not isinstance(published, Published):
+            self._deliver_aside(published)
+            return True
         now, position = self.position, published.position
         if not now or position.epoch != now.epoch or position.offset > now.offset + 1:
             return False
@@ -180,8 +203,15 @@ class Room:
         if removed is not None:
             self._remove(removed, entry.offset)
         frame = encode_event(self.room_id, self.position, entry.event)
-        if not self._frames:
+        if not self._oldest:
             self._oldest = event_time(entry.event)
+        self._frames.append(frame)
+        self._written += len(frame) * len(self._sockets)
+
+    def _deliver_aside(self, aside: Aside) -> None:
+        frame = encode_aside(self.room_id, aside)
+        if isinstance(aside, PresentUsers):
+            self.presence = frame
         self._frames.append(frame)
         self._written += len(frame) * len(self._sockets)
 
@@ -190,8 +220,10 @@ class Room:
             return
         frames = Encoded(b"".join(self._frames))
         metrics.FRAMES.inc(len(self._frames) * len(self._sockets))
-        metrics.LAG_SECONDS.observe(max(0.0, time.time() - self._oldest))
+        if self._oldest:
+            metrics.LAG_SECONDS.observe(max(0.0, time.time() - self._oldest))
         self._frames.clear()
+        self._oldest = 0.0
         for push in self._sockets.values():
             push(frames)
 
@@ -201,6 +233,7 @@ class Room:
         for socket in [socket for socket in self._sockets if socket.user_id == user_id]:
             del self._sockets[socket]
             socket.dropped(self.room_id, "removed")
+            self._on_change(self.room_id)
         for socket in self._joining:
             if socket.user_id == user_id:
                 self._joining[socket] = offset
@@ -214,6 +247,7 @@ class Room:
             self._joining.clear()
             for socket in gone:
                 socket.dropped(self.room_id, "resync")
+            self._on_change(self.room_id)
         self.position = reading.position
         self._answer = None
         self._tail.start(reading)

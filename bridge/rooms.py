@@ -12,6 +12,7 @@ from bridge.feed import Feed
 from bridge.room import Room, Socket
 from bus.backoff import Backoff
 from bus.errors import SinkUnavailable
+from bus.room_asides import parse_aside
 from bus.room_log import Position, Published, Reading, keys_of
 from bus.room_reader import RoomLogReader
 
@@ -51,6 +52,8 @@ class Rooms:
         self._turn: asyncio.Handle | None = None
         # Rooms that keep a tail, and when a socket last came into each.
         self._tails: dict[Room, float] = {}
+        # Where somebody has come or gone, for whoever tells of presence.
+        self.changed: set[uuid.UUID] = set()
 
     async def join(
         self, socket: Socket, room_id: uuid.UUID, since: Position | None, ticket_issued_at: float
@@ -77,6 +80,15 @@ class Rooms:
             room.give_up(socket)
             self._close_if_empty(room)
 
+    def __len__(self) -> int:
+        return len(self._rooms)
+
+    def get(self, room_id: uuid.UUID) -> Room | None:
+        return self._rooms.get(_channel(room_id))
+
+    def ids(self) -> list[uuid.UUID]:
+        return [room.room_id for room in self._rooms.values()]
+
     def leave(self, socket: Socket, room_id: uuid.UUID) -> None:
         room = self._rooms.get(_channel(room_id))
         if room:
@@ -94,14 +106,15 @@ class Rooms:
         room = self._rooms.get(channel)
         if not room:
             return
-        metrics.EVENTS.inc()
         try:
-            published = Published.parse(data)
+            published = parse_aside(data) or Published.parse(data)
         except ValueError:
             logger.warning("room %s: what was published is no event; reading its log", room.room_id)
             self._doubt(room)
             return
-        logger.debug("room %s: event at %s", room.room_id, published.position)
+        if isinstance(published, Published):
+            metrics.EVENTS.inc()
+            logger.debug("room %s: event at %s", room.room_id, published.position)
         room.publish(published)
         self._schedule(room)
 
@@ -130,10 +143,13 @@ class Rooms:
         channel = _channel(room_id)
         room = self._rooms.get(channel)
         if not room:
-            room = self._rooms[channel] = Room(room_id)
+            room = self._rooms[channel] = Room(room_id, self._note_change)
             metrics.ROOMS.inc()
             self._feed.subscribe(channel, self)
         return room
+
+    def _note_change(self, room_id: uuid.UUID) -> None:
+        self.changed.add(room_id)
 
     async def _opened(self, room: Room) -> None:
         if not self._feed.connected.is_set():

@@ -12,6 +12,7 @@ from typing import Any
 import redis.asyncio
 import uvloop
 
+from bridge.asides import Asides
 from bridge.census import Census
 from bridge.feed import Feed
 from bridge.host import Host
@@ -24,6 +25,7 @@ from bus.errors import SettingError, SinkUnavailable
 from bus.ops import start_ops
 from bus.probes import Check, Probes
 from bus.process import notify_ready, on_stop_signals
+from bus.room_asides import RoomAsides
 from bus.room_reader import RoomLogReader, answering, async_client
 from bus.session_log import SessionLogReader
 from bus.settings import Environment
@@ -72,11 +74,13 @@ async def run(
         stack.enter_context(serve_ops(_from_other_threads(partial(_problem, feed, client))))
         census = Census()
         sessions = Sessions(feed, SessionLogReader(client), census)
-        work = asyncio.create_task(_work(feed, rooms, sessions, settings.patrol))
+        asides = Asides(rooms, RoomAsides(client))
+        work = asyncio.create_task(_work(feed, rooms, sessions, asides, settings.patrol))
         stack.push_async_callback(_cancel, work)
         host = Host(
             desk=TicketDesk(settings.keys, client),
             rooms=rooms,
+            asides=asides,
             census=census,
             limits=settings.limits,
             origins=settings.origins,
@@ -132,12 +136,15 @@ def _from_other_threads(check: Callable[[], Coroutine[Any, Any, str | None]]) ->
     return lambda: asyncio.run_coroutine_threadsafe(check(), loop).result(2 * READY_TIMEOUT)
 
 
-async def _work(feed: Feed, rooms: Rooms, sessions: Sessions, patrol: float) -> None:
+async def _work(
+    feed: Feed, rooms: Rooms, sessions: Sessions, asides: Asides, patrol: float
+) -> None:
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(feed.run())
         tasks.create_task(rooms.keep_up())
         tasks.create_task(rooms.patrol(patrol))
         tasks.create_task(sessions.keep_up(patrol))
+        tasks.create_task(asides.keep_up())
 
 
 async def _first(work: asyncio.Task[None], *events: asyncio.Event) -> None:

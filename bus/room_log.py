@@ -46,12 +46,15 @@ class RoomKeys:
     log: str
     seen: str
     removed: str
+    present: str
+    told: str
     channel: str
 
 
 def keys_of(room_id: uuid.UUID) -> RoomKeys:
     tag = f"{{room:{room_id}}}"
-    return RoomKeys(*(f"{tag}:{part}" for part in ("meta", "log", "seen", "removed", "events")))
+    parts = ("meta", "log", "seen", "removed", "present", "told", "events")
+    return RoomKeys(*(f"{tag}:{part}" for part in parts))
 
 
 @dataclass(frozen=True, slots=True)

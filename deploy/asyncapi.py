@@ -272,7 +272,9 @@ def _tag(kind: Kind) -> str:
 
 
 def _frame_name(kind: Kind) -> str:
-    return f"frame.{_tag(kind)}"
+    # The one type that goes both ways, with different fields.
+    suffix = ".now" if kind is protocol.TypingNow else ""
+    return f"frame.{_tag(kind)}{suffix}"
 
 
 def _ref(*path: str) -> Json:

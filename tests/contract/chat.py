@@ -135,6 +135,7 @@ class Browser:
 
     def __init__(self, url: str, origin: str | None = ORIGIN) -> None:
         headers = {"Origin": origin} if origin else {}
+        self.asides: list[dict[str, Any]] = []
         self.socket = connect(
             url, additional_headers=headers, compression=None, max_size=2**22, legacy=True
         )
@@ -149,8 +150,25 @@ class Browser:
         self.socket.send(json.dumps(frame) if isinstance(frame, dict) else frame)
 
     def receive(self, timeout: float = SECONDS) -> dict[str, Any]:
-        frame: dict[str, Any] = json.loads(self.socket.recv(timeout))
-        return frame
+        """The next frame that is no aside; asides are kept."""
+        while True:
+            frame: dict[str, Any] = json.loads(self.socket.recv(timeout))
+            if frame["type"] not in ("presence", "typing"):
+                return frame
+            self.asides.append(frame)
+
+    def aside(self, kind: str, wanted: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+        """The first aside of this type that is ``wanted``, of those kept or the next frames."""
+        while True:
+            while self.asides:
+                frame = self.asides.pop(0)
+                if frame["type"] == kind and wanted(frame):
+                    return frame
+            self.asides.append(json.loads(self.socket.recv(SECONDS)))
+
+    def sees(self, *user_ids: int) -> None:
+        """Waits until the presence list is of these users."""
+        self.aside("presence", lambda frame: [u["id"] for u in frame["users"]] == list(user_ids))
 
     def expect(self, kind: str, **fields: Any) -> dict[str, Any]:
         """The next frame, which must be of this type and have these fields."""

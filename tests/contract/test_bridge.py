@@ -153,7 +153,7 @@ class TestFrames:
             ("no JSON", "JSON is malformed"),
             ("[]", "Expected `object`, got `array`"),
             ("{}", "missing required field `type`"),
-            ('{"type":"typing","room_id":"x"}', "Invalid value 'typing'"),
+            ('{"type":"shout","room_id":"x"}', "Invalid value 'shout'"),
             ('{"type":"subscribe"}', "missing required field `room_id`"),
             ('{"type":"subscribe","room_id":"x"}', "Invalid UUID"),
             ('{"type":"ping","extra":1}', "unknown field `extra`"),

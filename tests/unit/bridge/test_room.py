@@ -53,6 +53,7 @@ class FakeSocket:
 
     def __init__(self, user_id: int = ALICE) -> None:
         self.user_id = user_id
+        self.user_name = f"user {user_id}"
         self.got: list[Any] = []
 
     def push(self, frames: Encoded) -> None:

@@ -1,0 +1,125 @@
+"""What is told of a room beside its log: who is there, and who is typing.
+
+It goes over the room's channel, so it comes in order with the room's events: nobody who was
+removed hears of what happened afterwards. It is in no log, and lost when nobody hears it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any
+
+import msgspec
+import redis.asyncio
+from redis.exceptions import NoScriptError
+
+from bus.errors import SinkUnavailable
+from bus.room_log import keys_of
+from bus.room_reader import answering
+
+# A bridge says every REFRESH_SECONDS who is there; one that has not for LIFE_SECONDS is dead. So
+# what a crash left is gone within the sum of both.
+REFRESH_SECONDS = 8.0
+LIFE_SECONDS = 20
+MOST_LISTED = 100
+
+_SCRIPT = files("bus").joinpath("room_present.lua").read_text()
+_DIGEST = hashlib.sha1(_SCRIPT.encode(), usedforsecurity=False).hexdigest()
+_PREFIX = b"!"
+
+
+class Somebody(msgspec.Struct, frozen=True):
+    id: int
+    name: str
+
+
+class PresentUsers(msgspec.Struct, frozen=True):
+    """Who is in a room: the first MOST_LISTED by id, and how many there are."""
+
+    users: list[Somebody]
+    count: int
+
+
+class TypingUsers(msgspec.Struct, frozen=True):
+    users: list[Somebody]
+
+
+Aside = PresentUsers | TypingUsers
+_DECODERS: Mapping[bytes, msgspec.json.Decoder[Any]] = {
+    b"presence": msgspec.json.Decoder(PresentUsers),
+    b"typing": msgspec.json.Decoder(TypingUsers),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class LocalUsers:
+    """Who is in a room on one bridge. ``in_any_case``: tell it although nothing changed."""
+
+    room_id: uuid.UUID
+    users: Sequence[Somebody]
+    in_any_case: bool
+
+
+def parse_aside(data: bytes) -> Aside | None:
+    """What came on a room's channel, if it is an aside. Raises ValueError for a malformed one."""
+    if not data.startswith(_PREFIX):
+        return None
+    kind, _, text = data[1:].partition(b" ")
+    if kind not in _DECODERS:
+        raise ValueError(f"unknown kind {kind!r}")
+    aside: Aside = _DECODERS[kind].decode(text)
+    return aside
+
+
+class RoomAsides:
+    """Tells for one bridge. ``client`` is one of ``bus.room_reader.async_client``."""
+
+    def __init__(self, client: redis.asyncio.Redis) -> None:
+        self._client = client
+        self._bridge = uuid.uuid4().hex
+
+    async def tell_present(self, rooms: Sequence[LocalUsers]) -> None:
+        """Says who is there on this bridge, until LIFE_SECONDS from now. Raises
+        SinkUnavailable."""
+        if any(isinstance(answer, NoScriptError) for answer in await self._run(rooms)):
+            async with answering():
+                await self._client.script_load(_SCRIPT)  # a server that started anew
+            await self._run(rooms)
+
+    async def tell_typing(self, rooms: Iterable[tuple[uuid.UUID, Sequence[Somebody]]]) -> None:
+        """Raises SinkUnavailable."""
+        pipeline = self._client.pipeline(transaction=False)
+        for room_id, users in rooms:
+            text = msgspec.json.encode(TypingUsers(list(users)))
+            pipeline.publish(keys_of(room_id).channel, _PREFIX + b"typing " + text)
+        async with answering():
+            await pipeline.execute()
+
+    async def _run(self, rooms: Sequence[LocalUsers]) -> list[Any]:
+        pipeline = self._client.pipeline(transaction=False)
+        for room in rooms:
+            keys = keys_of(room.room_id)
+            first = msgspec.json.encode(room.users[:MOST_LISTED])
+            pipeline.evalsha(
+                _DIGEST,
+                2,
+                keys.present,
+                keys.told,
+                keys.channel,
+                self._bridge,
+                LIFE_SECONDS,
+                MOST_LISTED,
+                int(room.in_any_case),
+                len(room.users),
+                first,
+            )
+        async with answering():
+            answers: list[Any] = await pipeline.execute(raise_on_error=False)
+        for answer in answers:
+            if isinstance(answer, Exception) and not isinstance(answer, NoScriptError):
+                raise SinkUnavailable(f"Redis: {answer}") from answer
+        return answers
