@@ -46,6 +46,28 @@ def test_two_in_a_room_see_each_other_and_a_third_sees_nothing(site: str, visit:
     assert room not in str(carol.frames)
 
 
+def test_who_is_here_and_who_is_typing(backend: Stack, visit: Visit) -> None:
+    people = [Person.registered(backend.base_url, name) for name in ("alice", "bob")]
+    room = people[0].make_room("garden")
+    people[0].invite(room, people[1])
+    alice, bob = (visit(person) for person in people)
+    for visitor in (alice, bob):
+        visitor.open_room("garden")
+    here = alice.page.locator(".member.present .member-name")
+    expect(here).to_have_text(["alice", "bob"])
+    expect(alice.page.locator("#present-count")).to_have_text("2 here now")
+
+    bob.page.get_by_label("Message", exact=True).press_sequentially("hi")
+    expect(alice.page.locator("#typing")).to_have_text("bob is typing…")
+    expect(bob.page.locator("#typing")).to_be_empty()
+    bob.page.get_by_label("Message", exact=True).press("Enter")
+    alice.wait_for_texts("hi")
+    expect(alice.page.locator("#typing")).to_be_empty()
+
+    bob.page.close()
+    expect(here).to_have_text(["alice"])
+
+
 def test_history_stays_and_is_paged_by_scrolling(backend: Stack, visit: Visit) -> None:
     alice = Person.registered(backend.base_url, "alice")
     room = alice.make_room("garden")

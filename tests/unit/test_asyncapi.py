@@ -17,6 +17,7 @@ from bridge import protocol
 from bridge.protocol import Close, Since
 from bus import events, topology
 from bus.events import EmptyData, RoomArchived, RoomCreated, RoomNameData, RoomRenamed
+from bus.room_asides import Somebody
 from bus.room_log import Entry, Position
 from deploy import asyncapi
 from deploy.cli import main
@@ -49,9 +50,12 @@ FRAMES: list[msgspec.Struct] = [
     protocol.Subscribe(ROOM),
     protocol.Subscribe(ROOM, Since("ab12", 7)),
     protocol.Unsubscribe(ROOM),
+    protocol.Typing(ROOM),
     protocol.Ping(),
-    protocol.Ready(protocol.User(1, "alice"), 600),
+    protocol.Ready(Somebody(1, "alice"), 600),
     protocol.Unsubscribed(ROOM, "resync"),
+    protocol.Presence(ROOM, [Somebody(1, "alice")], 1),
+    protocol.TypingNow(ROOM, [Somebody(1, "alice")]),
     protocol.Pong(),
     protocol.Error("forbidden", "Not yours.", ROOM),
 ]
@@ -195,7 +199,7 @@ def test_every_consumer_is_an_operation_on_its_queue() -> None:
 @pytest.mark.parametrize("frame", FRAMES, ids=lambda frame: type(frame).__name__)
 def test_frames_are_as_described(frame: msgspec.Struct) -> None:
     value = json.loads(msgspec.json.encode(frame))
-    assert problems(f"frame.{value['type']}", value) == []
+    assert problems(asyncapi._frame_name(type(frame)), value) == []
 
 
 def test_frames_with_events_are_as_described() -> None:

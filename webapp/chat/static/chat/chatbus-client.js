@@ -1,9 +1,15 @@
-// The browser's side of the chatbus socket protocol (JSON text frames). No dependencies.
+// The browser's side of the chatbus socket protocol (JSON text frames). No dependencies; it runs
+// in Node too. docs/protocol.md describes the protocol, with a picture.
 //
 //   const client = new ChatbusClient(getTicket);       // async () => {ticket, url}
 //   client.addEventListener("event", ({ detail }) => …) // {roomId, event}
-//   client.subscribe(roomId);
+//   client.subscribe(roomId);                           // any number of rooms, at any time
 //   client.start();
+//
+// `getTicket` answers with what POST /api/socket-ticket says. It is called for every connection
+// and before a ticket runs out; an error with `status` 401 stops the client, any other is tried
+// again. `options.openSocket` (url => WebSocket) is for where sockets need more, as Node does,
+// which sends no Origin by itself.
 //
 // Events, all with `detail`:
 //   state      {state, reason}  "connecting", "online", "offline" (tries again), "stopped"
@@ -11,6 +17,8 @@
 //   reset      {roomId}         events were missed: reload the room's history; the events that
 //                               follow are the room's latest
 //   event      {roomId, event}  each event once
+//   presence   {roomId, users, count}  who is in the room now: [{id, name}], at most 100 of them
+//   typing     {roomId, users}  who is typing now; say it with client.typing(roomId)
 //   removed    {roomId}         the user is no longer a member
 //   forbidden  {roomId}         the user is not a member, whatever the ticket
 //
@@ -22,13 +30,16 @@ const PONG_WITHIN = 10_000;
 const FIRST_DELAY = 500;
 const LONGEST_DELAY = 20_000;
 const SETTLED_AFTER = 10_000;
+const TYPING_EVERY = 2_000;
 const REFUSED = 4403;
+const OPEN = 1; // of a WebSocket's readyState
 
 class Room {
   position = null;
   subscribing = false;
   attempts = 0;
   askedWithFreshTicket = false;
+  typedAt = -Infinity;
   seen = new Set();
 
   isNew(eventId) {
@@ -41,6 +52,7 @@ class Room {
 
 export class ChatbusClient extends EventTarget {
   #getTicket;
+  #openSocket;
   #socket = null;
   #isReady = false;
   #state = "stopped";
@@ -48,21 +60,22 @@ export class ChatbusClient extends EventTarget {
   #rooms = new Map();
   #timers = {};
 
-  constructor(getTicket) {
+  constructor(getTicket, { openSocket = (url) => new WebSocket(url) } = {}) {
     super();
     this.#getTicket = getTicket;
+    this.#openSocket = openSocket;
   }
 
   start() {
     if (this.#state !== "stopped") return;
-    addEventListener("online", this.#onOnline);
-    addEventListener("offline", this.#onOffline);
+    globalThis.addEventListener?.("online", this.#onOnline);
+    globalThis.addEventListener?.("offline", this.#onOffline);
     this.#connect();
   }
 
   stop(reason = "asked") {
-    removeEventListener("online", this.#onOnline);
-    removeEventListener("offline", this.#onOffline);
+    globalThis.removeEventListener?.("online", this.#onOnline);
+    globalThis.removeEventListener?.("offline", this.#onOffline);
     this.#drop();
     this.#setState("stopped", reason);
   }
@@ -77,6 +90,16 @@ export class ChatbusClient extends EventTarget {
     if (this.#rooms.delete(roomId)) this.#send({ type: "unsubscribe", room_id: roomId });
   }
 
+  // The user is typing: call it with every key, it is sent every other second.
+  typing(roomId) {
+    const room = this.#rooms.get(roomId);
+    if (!room || !this.#isReady || room.subscribing) return;
+    const now = performance.now();
+    if (now - room.typedAt < TYPING_EVERY) return;
+    room.typedAt = now;
+    this.#send({ type: "typing", room_id: roomId });
+  }
+
   // Connecting ------------------------------------------------------------------------------
 
   async #connect() {
@@ -84,7 +107,7 @@ export class ChatbusClient extends EventTarget {
     this.#setState("connecting");
     const grant = await this.#ticket(() => this.#state === "connecting" && this.#lost());
     if (!grant || this.#state !== "connecting" || this.#socket) return;
-    const socket = new WebSocket(grant.url);
+    const socket = this.#openSocket(grant.url);
     this.#socket = socket;
     this.#after("ready", READY_WITHIN, () => this.#lost());
     socket.onopen = () => this.#send({ type: "authenticate", ticket: grant.ticket });
@@ -145,7 +168,7 @@ export class ChatbusClient extends EventTarget {
   // Talking ---------------------------------------------------------------------------------
 
   #send(frame) {
-    if (this.#socket?.readyState === WebSocket.OPEN) this.#socket.send(JSON.stringify(frame));
+    if (this.#socket?.readyState === OPEN) this.#socket.send(JSON.stringify(frame));
   }
 
   #ping() {
@@ -173,6 +196,9 @@ export class ChatbusClient extends EventTarget {
     subscribed: (frame, room) => room && this.#onSubscribed(frame, room),
     event: (frame, room) => room && this.#onEvent(frame, room),
     unsubscribed: (frame, room) => room && this.#onUnsubscribed(frame, room),
+    presence: ({ room_id: roomId, users, count }, room) =>
+      room && this.#emit("presence", { roomId, users, count }),
+    typing: ({ room_id: roomId, users }, room) => room && this.#emit("typing", { roomId, users }),
     error: (frame, room) => this.#onError(frame, room),
   };
 

@@ -9,12 +9,15 @@ export class Composer {
   #maximum;
   #isClosed = false;
 
-  constructor({ form, field, button, count, maximum, onSend }) {
+  constructor({ form, field, button, count, maximum, onSend, onType }) {
     this.#field = field;
     this.#button = button;
     this.#count = count;
     this.#maximum = maximum;
-    field.addEventListener("input", () => this.#update());
+    field.addEventListener("input", () => {
+      this.#update();
+      if (field.value.trim() !== "") onType();
+    });
     field.addEventListener("keydown", (event) => {
       if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
       event.preventDefault();

@@ -10,6 +10,7 @@ export class Members {
   #user;
   #mayManage;
   #last = 0;
+  #present = new Set();
 
   constructor({ roomId, user, mayManage }) {
     this.#room = `rooms/${roomId}`;
@@ -26,6 +27,19 @@ export class Members {
   async reload() {
     this.#last = 0;
     await this.#load();
+  }
+
+  // Who is in the room now; the list names the first hundred.
+  showPresent({ users, count }) {
+    this.#present = new Set(users.map(({ id }) => id));
+    byId("present-count").textContent = count ? `${count} here now` : "";
+    for (const node of byId("members").children) this.#markPresent(node);
+  }
+
+  #markPresent(node) {
+    const isPresent = this.#present.has(Number(node.dataset.userId));
+    node.classList.toggle("present", isPresent);
+    node.querySelector(".here").textContent = isPresent ? "here now" : "";
   }
 
   #open(isOpen) {
@@ -49,7 +63,10 @@ export class Members {
   #memberNode(member) {
     const isSelf = member.id === this.#user.id;
     const node = element("li", { className: "member" }, avatar(member));
+    node.dataset.userId = member.id;
     node.append(element("span", { className: "member-name", text: member.name, title: member.name }));
+    node.append(element("span", { className: "here visually-hidden" }));
+    this.#markPresent(node);
     if (isSelf) node.append(element("span", { className: "self", text: "you" }));
     if (member.role !== "member") node.append(element("span", { className: "tag", text: member.role }));
     else if (this.#mayManage && !isSelf) node.append(this.#removeButton(member));

@@ -7,6 +7,7 @@ import { History } from "./history.js";
 import { Members } from "./members.js";
 import { MessageList } from "./message-list.js";
 import { Outgoing } from "./outgoing.js";
+import { TypingLine } from "./typing.js";
 
 const byId = (id) => document.getElementById(id);
 const page = byId("room").dataset;
@@ -18,6 +19,7 @@ const list = new MessageList({ list: byId("messages"), scroller, newest: byId("n
 const history = new History({ roomId, list, scroller, button: byId("older"), note: byId("history-note") });
 const outgoing = new Outgoing({ roomId, user, node: byId("outgoing"), list });
 const members = new Members({ roomId, user, mayManage: page.mayManage === "true" });
+const typing = new TypingLine({ node: byId("typing"), user });
 const composer = new Composer({
   form: byId("composer"),
   field: byId("body"),
@@ -25,6 +27,7 @@ const composer = new Composer({
   count: byId("count"),
   maximum: Number(page.maxBody),
   onSend: (text) => outgoing.send(text),
+  onType: () => client.typing(roomId),
 });
 
 const memberLines = {
@@ -40,6 +43,7 @@ const memberLines = {
 
 const handlers = {
   "message.posted": ({ id, at, actor, data }) => {
+    typing.clear();
     if (!history.covers(id)) return;
     history.noteLive(id);
     list.put({ id, at, user: actor, body: data.body });
@@ -67,6 +71,7 @@ function showState({ state, reason }) {
   const indicator = byId("connection");
   indicator.dataset.state = state;
   indicator.textContent = states[state];
+  if (state !== "online") members.showPresent({ users: [], count: 0 });
   if (reason === "logged out") close("You are logged out. Reload the page to log in again.");
   if (reason === "refused") close("The chat server refused this page's connection. Reload the page.");
 }
@@ -84,6 +89,8 @@ function close(text) {
 const client = new ChatbusClient(() => call("POST", "socket-ticket"));
 client.addEventListener("state", ({ detail }) => showState(detail));
 client.addEventListener("event", ({ detail }) => show(detail.event));
+client.addEventListener("presence", ({ detail }) => members.showPresent(detail));
+client.addEventListener("typing", ({ detail }) => typing.show(detail.users));
 client.addEventListener("removed", () => close("You are no longer a member of this room."));
 client.addEventListener("forbidden", () => close("You are not a member of this room."));
 client.addEventListener("reset", () => {
