@@ -26,6 +26,8 @@ logger = logging.getLogger(__name__)
 RETRY_SECONDS = 5
 # Connections beyond the limit that are told so; the rest are cut off.
 TURNED_AWAY = 500
+# So few are sent away no slower than this.
+DRAINED_PER_SECOND = 100
 
 
 class Host:
@@ -86,14 +88,15 @@ class Host:
         self._census.remove(wire)
 
     async def drain(self, seconds: float) -> None:
-        """Sends everybody away with 1012, spread over ``seconds``, so that they do not all come
-        back at once; ends when they have gone, and cuts off those who do not take part."""
+        """Sends everybody away with 1012, spread over ``seconds`` at most, so that they do not
+        all come back at once; ends when they have gone, and cuts off who does not take part."""
         restarting = Refused(Close.RESTARTING, "the server restarts; connect again")
         loop = asyncio.get_running_loop()
+        window = min(seconds, self._census.size / DRAINED_PER_SECOND)
         for wire in self._census.wires:
-            loop.call_later(random.uniform(0, seconds), wire.close, restarting)
+            loop.call_later(random.uniform(0, window), wire.close, restarting)
         try:
-            async with asyncio.timeout(seconds + self.limits.close):
+            async with asyncio.timeout(window + self.limits.close):
                 await self._census.empty.wait()
         except TimeoutError:
             logger.info("%d connections are cut off", self._census.size)

@@ -30,6 +30,7 @@ class BridgeSettings:
     silence: float = 15.0
     patrol: float = 5.0
     drain: float = 10.0
+    workers: int = 1
 
     @classmethod
     def from_environment(cls, environment: Environment) -> BridgeSettings:
@@ -46,6 +47,7 @@ class BridgeSettings:
             origins=origins,
             proxies=environment.words("BRIDGE_TRUSTED_PROXIES"),
             limits=_limits(environment),
+            workers=environment.integer("BRIDGE_WORKERS", 1, minimum=1, maximum=64),
             drain=environment.seconds("BRIDGE_DRAIN", 10.0, minimum=0.0, maximum=600.0),
         )
 

@@ -11,6 +11,9 @@ from deploy.processes import PROCESSES, load
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("process", metavar="NAME", help=f"one of {', '.join(PROCESSES)}")
+    parser.add_argument(
+        "--workers", metavar="N", help="bridge only: so many processes on one port, from 1 to 64"
+    )
 
 
 def run(arguments: argparse.Namespace, environment: Environment) -> int:
@@ -18,5 +21,9 @@ def run(arguments: argparse.Namespace, environment: Environment) -> int:
     name = arguments.process
     if name not in PROCESSES:
         raise SettingError("NAME", f"{name!r} is no process; accepted are {', '.join(PROCESSES)}")
+    if arguments.workers is not None:
+        if name != "bridge":
+            raise SettingError("--workers", f"is for bridge, not for {name}")
+        environment = Environment({**environment.values, "BRIDGE_WORKERS": arguments.workers})
     load(PROCESSES[name], extra=name).main(environment)
     return 0

@@ -10,9 +10,11 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import psutil
 import pytest
 
 from bridge.limits import Limits
@@ -26,7 +28,8 @@ from tests.contract.chat import (
     posted,
     ticket,
 )
-from tests.support.ports import HOST, free_port
+from tests.support.ports import HOST, free_port, is_open
+from tests.support.wait import wait_until
 
 ALICE, BOB = 1, 2
 
@@ -122,13 +125,8 @@ class TestProcess:
     def test_sigterm_says_goodbye_and_ends(
         self, environment: dict[str, str], tmp_path: Path
     ) -> None:
-        notified = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        notified.bind(str(tmp_path / "notify"))
-        notified.settimeout(chat.SECONDS)
-        environment["NOTIFY_SOCKET"] = str(tmp_path / "notify")
         room_id = uuid.uuid4()
-        with notified, _process(environment) as process:
-            assert notified.recv(64) == b"READY=1"
+        with _ready(environment, tmp_path) as process:
             with Browser(f"ws://{HOST}:{environment['BRIDGE_PORT']}/") as browser:
                 browser.authenticate(ALICE, room_id)
                 browser.subscribe(room_id)
@@ -173,3 +171,82 @@ def _process(environment: dict[str, str]) -> subprocess.Popen[str]:
         stderr=subprocess.PIPE,
         text=True,
     )
+
+
+class TestWorkers:
+    @pytest.fixture
+    def environment(self, redis_url: str) -> dict[str, str]:
+        return {
+            "REDIS_URL": redis_url,
+            "BRIDGE_PORT": str(free_port()),
+            "BRIDGE_WORKERS": "2",
+            "BRIDGE_DRAIN": "0.2",
+            "ALLOWED_ORIGINS": ORIGIN,
+            "TICKET_KEYS": ":".join(KEYS.keys[0]),
+        }
+
+    def test_they_share_a_port_and_one_that_dies_is_replaced(
+        self, environment: dict[str, str], tmp_path: Path, writer: RoomLogWriter
+    ) -> None:
+        room_id = uuid.uuid4()
+        url = f"ws://{HOST}:{environment['BRIDGE_PORT']}/"
+        with _ready(environment, tmp_path) as process:
+            parent = psutil.Process(process.pid)
+            workers = parent.children()
+            assert len(workers) == 2
+            with ExitStack() as browsers:
+                # The kernel shares them out by their ports; among 40 both have some.
+                people = [browsers.enter_context(Browser(url)) for _ in range(40)]
+                for number, person in enumerate(people):
+                    person.authenticate(number + 1, room_id)
+                    person.subscribe(room_id)
+                assert all(_sockets(worker) > 0 for worker in workers)
+                writer.append([posted(room_id, "hi")])
+                assert [person.bodies(1) for person in people] == [["hi"]] * 40
+            workers[0].kill()
+            wait_until(lambda: len(parent.children()) == 2, what="there is another worker")
+            assert workers[0].pid not in {child.pid for child in parent.children()}
+            with Browser(url) as browser:
+                browser.authenticate(ALICE)
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(chat.SECONDS) == 0
+            assert not any(worker.is_running() for worker in workers)
+
+    def test_a_taken_port_ends_all_of_them(self, environment: dict[str, str]) -> None:
+        with (
+            socket.create_server((HOST, int(environment["BRIDGE_PORT"]))),
+            _process(environment) as process,
+        ):
+            _, errors = process.communicate(timeout=chat.SECONDS)
+        assert process.returncode == 2
+        assert "BRIDGE_PORT: cannot listen on" in errors
+
+    def test_two_signals_end_it_at_once(self, environment: dict[str, str], tmp_path: Path) -> None:
+        environment["BRIDGE_DRAIN"] = "600"
+        url = f"ws://{HOST}:{environment['BRIDGE_PORT']}/"
+        with _ready(environment, tmp_path) as process:
+            browsers = [Browser(url) for _ in range(4)]
+            for number, browser in enumerate(browsers):
+                browser.authenticate(number + 1)
+            process.send_signal(signal.SIGTERM)
+            wait_until(lambda: not is_open(int(environment["BRIDGE_PORT"])))
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(chat.SECONDS) == 0
+            for browser in browsers:
+                browser.socket.close()
+
+
+@contextmanager
+def _ready(environment: dict[str, str], folder: Path) -> Iterator[subprocess.Popen[str]]:
+    """A process that has said that it is ready."""
+    path = str(folder / "notify")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notified:
+        notified.bind(path)
+        notified.settimeout(chat.SECONDS)
+        with _process(environment | {"NOTIFY_SOCKET": path}) as process:
+            assert notified.recv(64) == b"READY=1"
+            yield process
+
+
+def _sockets(worker: psutil.Process) -> int:
+    return len([c for c in worker.net_connections("tcp") if c.status == psutil.CONN_ESTABLISHED])
