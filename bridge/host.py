@@ -62,6 +62,11 @@ class Host:
         if self._census.size >= self.limits.sockets + TURNED_AWAY:
             metrics.TURNED_AWAY.labels("sockets").inc()
             return False
+        of_address = self._census.at(wire.address)
+        most = self.limits.sockets_per_address + TURNED_AWAY
+        if of_address >= most and wire.address not in self._proxies:
+            metrics.TURNED_AWAY.labels("address").inc()
+            return False
         self._census.add(wire)
         return True
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 from collections.abc import Callable
 from typing import Protocol, cast
 
@@ -161,6 +162,10 @@ class Wire(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
         self._transport.set_write_buffer_limits(high=BEHIND_BYTES)
+        # Else the kernel takes megabytes that nobody reads, before anything piles up here.
+        transport.get_extra_info("socket").setsockopt(
+            socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, BEHIND_BYTES
+        )
         self.address = str((transport.get_extra_info("peername") or ("",))[0])
         if self._host.connected(self):
             self._arm(self._ends_at)

@@ -160,17 +160,25 @@ class TestProcess:
         assert f"SettingError: BRIDGE_PORT: cannot listen on {HOST}:" in errors
 
 
-def _process(environment: dict[str, str]) -> subprocess.Popen[str]:
+@contextmanager
+def _process(environment: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
+    """Killed at the end, with what it has started, if it still runs then."""
     code = (
         "import os; from bridge.server import main; from bus.settings import Environment;"
         "main(Environment(os.environ))"
     )
-    return subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, "-c", code],
         env=os.environ | environment,
         stderr=subprocess.PIPE,
         text=True,
-    )
+        start_new_session=True,
+    ) as process:
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
 
 
 class TestWorkers:
@@ -204,8 +212,8 @@ class TestWorkers:
                 writer.append([posted(room_id, "hi")])
                 assert [person.bodies(1) for person in people] == [["hi"]] * 40
             workers[0].kill()
-            wait_until(lambda: len(parent.children()) == 2, what="there is another worker")
-            assert workers[0].pid not in {child.pid for child in parent.children()}
+            wait_until(lambda: not workers[0].is_running(), what="it is dead and reaped")
+            wait_until(lambda: len(parent.children()) == 2, what="there is another one")
             with Browser(url) as browser:
                 browser.authenticate(ALICE)
             process.send_signal(signal.SIGTERM)
