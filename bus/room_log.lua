@@ -3,11 +3,12 @@
 -- KEYS  meta (hash: epoch, offset, began, renewed, rebuild), log (stream, ids "<offset>-0"),
 --       seen (sorted set: event id by time), removed (sorted set: user id by time)
 -- ARGV  channel, longest log, life of a seen id (s), life of an idle room (s), how often its life
---       is renewed (s), an epoch to use if there is none, replay run or "";
+--       is renewed (s), an epoch to use if there is none, replay run or "", the epoch and offset
+--       that the writer got last ("" and 0: none);
 --       then for each event: its id, the event (JSON), and "-<user>" if it removes that user,
 --       "+<user>" if it adds them, else ""
--- Returns for each event its offset, or 0 when it was seen before or the replay must not touch
--- this room.
+-- Returns the epoch, and for each event its offset, or 0 when it was seen before or the replay
+-- must not touch this room.
 --
 -- Redis does not undo what a script did before an error. So what fails on a key of another type
 -- comes before all that would not bear repetition: of an event that failed nothing is in the log,
@@ -16,9 +17,10 @@
 local meta, log, seen, removed = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local channel, longest, seen_life, room_life = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]
 local renewal, new_epoch, replay = tonumber(ARGV[5]), ARGV[6], ARGV[7]
+local last_epoch, last_offset = ARGV[8], tonumber(ARGV[9])
 
 local ids, bodies, changes = {}, {}, {}
-for i = 8, #ARGV, 3 do
+for i = 10, #ARGV, 3 do
   ids[#ids + 1], bodies[#bodies + 1], changes[#changes + 1] = ARGV[i], ARGV[i + 1], ARGV[i + 2]
 end
 
@@ -31,17 +33,22 @@ local offsets = {}
 for i in ipairs(ids) do offsets[i] = 0 end
 -- A replay fills a room that has no log, and only until the first live event comes.
 if replay ~= '' and not empty and rebuild ~= replay then
-  return offsets
+  return {epoch, offsets}
 end
+
+-- A failover to a server that lagged took back events that readers have: their positions mean
+-- something else here.
+local taken_back = epoch == last_epoch and last_offset > offset
 
 local time = redis.call('TIME')
 local now = tonumber(time[1])
-if not epoch or (empty and replay ~= '') then
+if not epoch or taken_back or (empty and replay ~= '') then
   -- A replay publishes nothing: by the new epoch, readers that wait here learn of it later.
   epoch, offset, renewed = new_epoch, 0, nil
   redis.call('HSET', meta, 'epoch', epoch, 'offset', 0,
     'began', string.format('%d.%06d', time[1], time[2]))
-  redis.call('DEL', log, seen)
+  redis.call('DEL', log)
+  if not taken_back then redis.call('DEL', seen) end
   if replay ~= '' then redis.call('HSET', meta, 'rebuild', replay) end
 end
 
@@ -57,7 +64,7 @@ for i, id in ipairs(ids) do
 end
 if rebuild and replay == '' then redis.call('HDEL', meta, 'rebuild') end
 if #fresh == 0 then
-  return offsets
+  return {epoch, offsets}
 end
 
 if replay == '' then
@@ -86,10 +93,10 @@ end
 redis.call('ZADD', seen, unpack(marks))
 if renewed and now - renewed < renewal then
   redis.call('HSET', meta, 'offset', offset)
-  return offsets
+  return {epoch, offsets}
 end
 
 redis.call('HSET', meta, 'offset', offset, 'renewed', now)
 redis.call('ZREMRANGEBYSCORE', seen, '-inf', '(' .. (now - seen_life))
 for _, key in ipairs({meta, log, seen}) do redis.call('EXPIRE', key, room_life) end
-return offsets
+return {epoch, offsets}

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import secrets
 import uuid
+from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -32,7 +33,11 @@ IDLE_ROOM_SECONDS = 7 * 86_400
 # A busy room's life is renewed this often, not with every event.
 RENEWAL_SECONDS = 60
 
+ROOMS_REMEMBERED = 10_000
+
 ANSWER_SECONDS = 5.0
+# When the memory of this Redis began: gone whenever Redis lost what it held.
+BEGAN = "room_log:began"
 
 _APPEND = files("bus").joinpath("room_log.lua").read_text()
 
@@ -104,10 +109,15 @@ class Published:
 
 
 class RoomLogWriter:
-    """Appends events to their rooms' logs. One instance, one thread; ``ping`` from any."""
+    """Appends events to their rooms' logs. One instance, one thread; ``ping`` from any.
+
+    It remembers how far it got with the rooms that it wrote to lately. One that is further back
+    than that, in the same life of its log, has lost events to a failover and begins a new life.
+    """
 
     def __init__(self, client: redis.Redis) -> None:
         self._client = client
+        self._last: OrderedDict[uuid.UUID, Position] = OrderedDict()
         self._script = PipelinedScript(client, _APPEND)
 
     @classmethod
@@ -132,11 +142,26 @@ class RoomLogWriter:
         offsets = [0] * len(batch)
         for calls in rounds(batch):
             with redis_errors():
-                answers = self._script.run([_parameters(call, settings) for call in calls])
-            for call, answer in zip(calls, _checked(calls, answers), strict=True):
+                answers = self._script.run(
+                    [_parameters(call, settings, self._last.get(call.room_id)) for call in calls]
+                )
+            for call, (epoch, answer) in zip(calls, _checked(calls, answers), strict=True):
+                self._remember(call.room_id, Position(epoch.decode(), max(answer)))
                 for position, offset in zip(call.positions, answer, strict=True):
                     offsets[position] = offset
         return offsets
+
+    def _remember(self, room_id: uuid.UUID, position: Position) -> None:
+        last = self._last.get(room_id)
+        if last and last.epoch != position.epoch:
+            # Removals may be forgotten, too: tickets from before now must be fetched anew.
+            with redis_errors():
+                self._client.delete(BEGAN)
+        if position.offset:
+            self._last[room_id] = position
+            self._last.move_to_end(room_id)
+        if len(self._last) > ROOMS_REMEMBERED:
+            self._last.popitem(last=False)
 
     def ping(self) -> None:
         """Raises SinkUnavailable when Redis does not answer."""
@@ -156,14 +181,17 @@ def redis_errors() -> Iterator[None]:
         raise SinkUnavailable(f"Redis: {error}") from error
 
 
-def _parameters(call: Call, settings: Sequence[Value]) -> tuple[Sequence[str], Sequence[Value]]:
+def _parameters(
+    call: Call, settings: Sequence[Value], last: Position | None
+) -> tuple[Sequence[str], Sequence[Value]]:
     """KEYS and ARGV of room_log.lua."""
     keys = keys_of(call.room_id)
     names = (keys.meta, keys.log, keys.seen, keys.removed)
-    return names, (keys.channel, *settings, *call.events)
+    position = (last.epoch, last.offset) if last else ("", 0)
+    return names, (keys.channel, *settings, *position, *call.events)
 
 
-def _checked(calls: Sequence[Call], answers: list[Any]) -> list[list[int]]:
+def _checked(calls: Sequence[Call], answers: list[Any]) -> list[tuple[bytes, list[int]]]:
     """``answers`` if none is an error.
 
     That Redis is down counts for more than that it refuses one room's keys.

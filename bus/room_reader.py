@@ -21,6 +21,7 @@ from redis.exceptions import NoScriptError, RedisError
 from bus.errors import SinkUnavailable
 from bus.room_log import (
     ANSWER_SECONDS,
+    BEGAN,
     IDLE_ROOM_SECONDS,
     Entry,
     Position,
@@ -36,8 +37,6 @@ RECOVERY_BYTES = 500_000
 LATEST_EVENTS = 50
 ASKS_AT_ONCE = 256
 
-# When the memory of this Redis began: gone whenever Redis lost what it held.
-_BEGAN = "room_log:began"
 _SCRIPT = files("bus").joinpath("room_read.lua").read_text()
 _DIGEST = hashlib.sha1(_SCRIPT.encode(), usedforsecurity=False).hexdigest()
 
@@ -133,8 +132,8 @@ class RoomLogReader:
         """
         async with answering():
             seconds, microseconds = await self._client.time()
-            await self._client.set(_BEGAN, f"{seconds}.{microseconds:06}", nx=True)
-            return float(await self._client.get(_BEGAN) or seconds)
+            await self._client.set(BEGAN, f"{seconds}.{microseconds:06}", nx=True)
+            return float(await self._client.get(BEGAN) or seconds)
 
 
 _Call = tuple[uuid.UUID, Position | None, list[int]]

@@ -235,15 +235,19 @@ def test_a_replay_fills_a_room_that_somebody_waits_in(
     assert texts(reading) == ["old"]
 
 
-def test_redis_knows_since_when_it_remembers(server: Redis, client: redis.Redis) -> None:
-    async def intact_since() -> float:
+def intact_since(server: Redis) -> float:
+    async def ask() -> float:
         async with async_client(server.url) as reader:
             return await RoomLogReader(reader).intact_since()
 
-    first = asyncio.run(intact_since())
-    assert asyncio.run(intact_since()) == first
+    return asyncio.run(ask())
+
+
+def test_redis_knows_since_when_it_remembers(server: Redis, client: redis.Redis) -> None:
+    first = intact_since(server)
+    assert intact_since(server) == first
     client.flushall()
-    assert asyncio.run(intact_since()) > first
+    assert intact_since(server) > first
 
 
 def test_a_server_that_is_away_is_a_retryable_error(
@@ -258,3 +262,58 @@ def test_a_server_that_is_away_is_a_retryable_error(
     finally:
         server.start()
     assert writer.append([posted(room_id, "after")]) == [1]
+
+
+class TestTakenBack:
+    """A failover to a replica that lagged: the last events are gone, under the same epoch."""
+
+    def test_the_log_begins_a_new_life(
+        self, server: Redis, client: redis.Redis, writer: RoomLogWriter, room_id: uuid.UUID
+    ) -> None:
+        writer.append([posted(room_id, str(n)) for n in range(3)])
+        replica = saved(client, room_id)
+        writer.append([posted(room_id, "3"), posted(room_id, "4")])
+        read_by_client = read(server, room_id).position
+        restore(client, replica)
+        assert read(server, room_id).position.offset == 3
+        assert not read(server, room_id, read_by_client).recovered
+        assert writer.append([posted(room_id, str(n)) for n in (5, 6, 7)]) == [1, 2, 3]
+        reading = read(server, room_id, Position(read_by_client.epoch, 4))
+        assert not reading.recovered
+        assert texts(reading) == ["5", "6", "7"]
+
+    def test_older_tickets_must_be_fetched_anew(
+        self, server: Redis, client: redis.Redis, writer: RoomLogWriter, room_id: uuid.UUID
+    ) -> None:
+        writer.append([posted(room_id)])
+        replica = saved(client, room_id)
+        writer.append([removed(room_id, 2)])
+        before = intact_since(server)
+        restore(client, replica)
+        assert not read(server, room_id, user_id=2).removed, "the removal is not lost"
+        writer.append([posted(room_id)])
+        assert intact_since(server) > before
+
+    def test_what_was_kept_is_not_logged_again(
+        self, client: redis.Redis, writer: RoomLogWriter, room_id: uuid.UUID
+    ) -> None:
+        kept, lost = posted(room_id), posted(room_id)
+        writer.append([kept])
+        replica = saved(client, room_id)
+        writer.append([lost])
+        restore(client, replica)
+        assert writer.append([kept, lost]) == [0, 1]
+
+
+def saved(client: redis.Redis, room_id: uuid.UUID) -> dict[str, bytes | None]:
+    """All keys of a room."""
+    keys = keys_of(room_id)
+    names = (keys.meta, keys.log, keys.seen, keys.removed)
+    return {name: client.dump(name) for name in names}
+
+
+def restore(client: redis.Redis, keys: dict[str, bytes | None]) -> None:
+    for name, value in keys.items():
+        client.delete(name)
+        if value:
+            client.restore(name, 0, value)

@@ -187,7 +187,7 @@ def test_a_key_of_another_type_refuses_the_events_of_its_room_alone(
 def test_a_log_that_is_ahead_of_its_offset_is_refused(
     client: redis.Redis, writer: RoomLogWriter, room_id: uuid.UUID
 ) -> None:
-    writer.append([posted(room_id) for _ in range(3)])
+    RoomLogWriter(client).append([posted(room_id) for _ in range(3)])
     client.hset(keys_of(room_id).meta, "offset", 1)
     late = posted(room_id)
     with pytest.raises(PermanentError, match="equal or smaller"):
