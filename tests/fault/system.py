@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
 import signal
@@ -19,6 +20,7 @@ import requests
 
 from bus.topology import CONSUMERS, Queue
 from deploy.child import Child, Program
+from tests.fault.bridges import running_bridge
 from tests.support.load import Load
 from tests.support.person import Person
 from tests.support.rabbitmq import NEEDED, RabbitMQ
@@ -32,6 +34,7 @@ BATCH = 10
 RESTART_SECONDS = 60.0
 # A few batches take that long.
 WORKING_SECONDS = 0.1
+_bridges = itertools.count(1)
 PEOPLE = ("ann", "ben", "cem", "reader")
 
 
@@ -63,6 +66,8 @@ class System:
                 "MONGO_URL": mongo.fresh_database(),
                 "DATABASE_URL": mariadb.fresh_database(),
                 "CONSUMER_BATCH": str(BATCH),
+                # All that come here come from one address.
+                "BRIDGE_SOCKETS_PER_ADDRESS": "100000",
             },
         )
         self._observer = self.connect()
@@ -77,11 +82,11 @@ class System:
         """Stops the processes; the servers, and what is on them, are the caller's."""
         self.stack.close()
 
-    def load(self, rate: float = 8.0) -> Load:
+    def load(self, rate: float = 8.0, bridge_url: str | None = None) -> Load:
         """The same people in rooms of its own, ``rate`` messages a second in each."""
         *writers, reader = self._people
         mongo_url = self.stack.settings()["MONGO_URL"]
-        return Load(writers, reader, mongo_url=mongo_url, rate=rate)
+        return Load(writers, reader, mongo_url=mongo_url, rate=rate, bridge_url=bridge_url)
 
     @property
     def vhost(self) -> str:
@@ -175,6 +180,14 @@ class System:
             return requests.get(f"{self.stack.base_url}/health/ready", timeout=10).ok
         except requests.RequestException:
             return False
+
+    @contextmanager
+    def bridge(self, port: int, **settings: str) -> Iterator[Child]:
+        """One more bridge, which listens to Redis when the block begins."""
+        log = self.folder / f"bridge-{next(_bridges)}.log"
+        environment = self.stack.settings() | {"BRIDGE_PORT": str(port), "OPS_PORT": "0"} | settings
+        with running_bridge(environment, log) as child:
+            yield child
 
     @contextmanager
     def second(self, name: str) -> Iterator[Child]:

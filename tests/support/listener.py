@@ -80,14 +80,18 @@ class View:
 
 
 class Listener(threading.Thread):
-    """Follows ``room_ids`` as ``person`` until ``stop``; whatever breaks, it connects again."""
+    """Follows ``room_ids`` as ``person`` until ``stop``; whatever breaks, it connects again.
 
-    def __init__(self, person: Person, room_ids: list[str]) -> None:
+    It goes where its tickets say, or to ``bridge_url``.
+    """
+
+    def __init__(self, person: Person, room_ids: list[str], bridge_url: str | None = None) -> None:
         super().__init__(name="listener", daemon=True)
         self.views = {room_id: View(room_id) for room_id in room_ids}
         self.losses: list[str] = []
         self.failure: BaseException | None = None
         self._person = person
+        self._bridge_url = bridge_url
         self._stopped = threading.Event()
         self._attempts = 0
 
@@ -117,7 +121,10 @@ class Listener(threading.Thread):
         """One connection, from its ticket to its end."""
         ticket = self._call("POST", "socket-ticket")
         with connect(
-            ticket["url"], origin=self._person.site, max_size=None, close_timeout=1
+            self._bridge_url or ticket["url"],
+            origin=self._person.site,
+            max_size=None,
+            close_timeout=1,
         ) as socket:
             _send(socket, type="authenticate", ticket=ticket["ticket"])
             heard = pinged = time.monotonic()

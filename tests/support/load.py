@@ -105,11 +105,19 @@ class Writer(threading.Thread):
 
 
 class Load:
-    """``writers``, each in a new room with ``rate`` messages a second, and one ``reader``."""
+    """``writers``, each in a new room with ``rate`` messages a second, and one ``reader``, at
+    ``bridge_url`` or where its tickets send it."""
 
     def __init__(
-        self, writers: Sequence[Person], reader: Person, *, mongo_url: str, rate: float
+        self,
+        writers: Sequence[Person],
+        reader: Person,
+        *,
+        mongo_url: str,
+        rate: float,
+        bridge_url: str | None = None,
     ) -> None:
+        self.reader = reader
         self.ledger = Ledger()
         self._mongo: MongoClient[dict[str, str]] = MongoClient(mongo_url)
         self.rooms = [writer.make_room("under load") for writer in writers]
@@ -119,7 +127,7 @@ class Load:
         ]
         for person, room_id in zip(writers, self.rooms, strict=True):
             person.invite(room_id, reader)
-        self.listener = Listener(reader, self.rooms)
+        self.listener = Listener(reader, self.rooms, bridge_url)
 
     def __enter__(self) -> Self:
         self.listener.start()
