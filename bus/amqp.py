@@ -58,13 +58,14 @@ class _Connection(pika.SelectConnection):  # type: ignore[misc]
         if not self._take:
             super()._on_data_available(data_in)
             return
+        # pika tells by this number's growth that the broker lives; it counts frames for itself too.
+        self.bytes_received += len(data_in)
         received, start = self._received, 0
         received += self._frame_buffer + data_in
         self._frame_buffer = b""
         while (found := read_frames(received, start))[1]:
             delivery, end = found
             if delivery:
-                self.bytes_received += end - start  # pika tells by this that the broker lives
                 self._take(delivery)
             else:
                 super()._on_data_available(bytes(received[start:end]))

@@ -40,19 +40,30 @@ def read_frames(data: bytearray, start: int) -> tuple[Delivery | None, int]:
         return None, 0
     if data[header] != spec.FRAME_HEADER:
         return None, header
-    _, _, left = _CONTENT.unpack_from(data, header + HEADER_SIZE)
-    pieces, end = [], end_of_header
-    while left > 0:
-        piece, end = end, _frame_end(data, end)
-        if not end:
-            return None, 0
-        if data[piece] != spec.FRAME_BODY:
-            return None, header
-        pieces.append(bytes(data[piece + HEADER_SIZE : end - END_SIZE]))
-        left -= len(pieces[-1])
-    body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+    _, _, size = _CONTENT.unpack_from(data, header + HEADER_SIZE)
+    body, end = _read_body(data, end_of_header, size)
+    if body is None:
+        return None, header if end else 0
     encoded = data[header + HEADER_SIZE + _CONTENT.size : end_of_header - END_SIZE]
     return _delivery(data, start, read_properties(bytes(encoded)), body), end
+
+
+def _read_body(data: bytearray, end: int, size: int) -> tuple[bytes | None, int]:
+    """The body whose first frame begins at ``end``, and where its last one ends.
+
+    Without a body the end is 0 when not all of it is there yet, else another frame is in between.
+    """
+    # Asked again with every few kilobytes that come: a large body is read when it is whole.
+    if len(data) - end < size:
+        return None, 0
+    pieces = []
+    while size > 0:
+        piece, end = end, _frame_end(data, end)
+        if not end or data[piece] != spec.FRAME_BODY:
+            return None, end
+        pieces.append(bytes(data[piece + HEADER_SIZE : end - END_SIZE]))
+        size -= len(pieces[-1])
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces), end
 
 
 def _frame_end(data: bytearray, start: int) -> int:

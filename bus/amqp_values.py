@@ -28,9 +28,16 @@ _LATEST = 253_402_300_799  # 9999-12-31T23:59:59Z
 
 
 def read_text(data: bytes | bytearray, at: int) -> tuple[str, int]:
-    """The short string at ``at``, and what comes after it."""
+    """The short string at ``at``, and what comes after it.
+
+    What is no UTF-8 becomes as many question marks: a longer text might not fit where it came
+    from, and then it could not be published again.
+    """
     end = at + 1 + data[at]
-    return data[at + 1 : end].decode(errors="backslashreplace"), end
+    try:
+        return data[at + 1 : end].decode(), end
+    except UnicodeDecodeError:
+        return data[at + 1 : end].decode("ascii", "replace").replace("\ufffd", "?"), end
 
 
 def read_properties(data: bytes) -> dict[str, Any]:

@@ -44,12 +44,13 @@ class Burial:
     ) -> None:
         """Returns when the broker has the dead letter; ``idle`` is how to wait meanwhile.
 
-        Its own headers are left out where they cannot be published again, for their type or size.
-        Raises BrokerUnavailable when stopped before.
+        Its own headers and properties are left out where they cannot be published again, for
+        their type or size. Raises BrokerUnavailable when stopped before.
         """
         logger.error(
             "dead letter from %s: %s: %s", self._queue.name, reason, error, extra=ids(delivery)
         )
+        lighter_ones = iter([_without_headers(delivery), _bare(delivery)])
         letter = dead_letter(self._queue, delivery, reason, error, attempts)
         backoff = Backoff()
         while not self._stop.is_set():
@@ -57,13 +58,13 @@ class Burial:
                 self._publisher.publish(letter)
                 DEAD_LETTERED.labels(self._queue.name, reason).inc()
                 return
-            except InvalidMessage as unpublishable:
-                logger.warning("headers dropped: %s", unpublishable, extra=ids(delivery))
-                bare = msgspec.structs.replace(delivery, headers=NO_HEADERS)
-                letter = dead_letter(self._queue, bare, reason, error, attempts)
             except BusError as unpublished:
                 logger.warning("dead letter: %s", unpublished, extra=ids(delivery))
-                idle(backoff.next())
+                is_invalid = isinstance(unpublished, InvalidMessage)
+                if is_invalid and (lighter := next(lighter_ones, None)):
+                    letter = dead_letter(self._queue, lighter, reason, error, attempts)
+                else:
+                    idle(backoff.next())
         raise BrokerUnavailable("stopped before the dead letter was kept") from error
 
     def close(self) -> None:
@@ -96,6 +97,21 @@ def dead_letter(
         content_type=delivery.content_type or "application/octet-stream",
         timestamp=delivery.timestamp,
         headers=headers,
+    )
+
+
+def _without_headers(delivery: Delivery) -> Delivery:
+    return msgspec.structs.replace(delivery, headers=NO_HEADERS)
+
+
+def _bare(delivery: Delivery) -> Delivery:
+    """With nothing of what somebody else may have put around the body."""
+    return msgspec.structs.replace(
+        _without_headers(delivery),
+        message_id=None,
+        type=None,
+        content_type=None,
+        timestamp=None,
     )
 
 

@@ -35,7 +35,9 @@ class ExchangeInfo(msgspec.Struct, frozen=True):
 
 
 class QueueInfo(msgspec.Struct, frozen=True):
-    """The counts are None until the broker has made its first statistics of a new queue."""
+    """The counts are None until the broker has made its first statistics of a new queue.
+    ``messages`` are more than those ready and those taken: one that has died stays on a quorum
+    queue until its dead-letter queue has it."""
 
     name: str
     durable: bool
@@ -44,6 +46,7 @@ class QueueInfo(msgspec.Struct, frozen=True):
     consumers: int | None = None
     messages_ready: int | None = None
     messages_unacknowledged: int | None = None
+    messages: int | None = None
 
 
 class BindingInfo(msgspec.Struct, frozen=True):

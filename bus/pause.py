@@ -15,7 +15,7 @@ from contextlib import closing
 import msgspec
 
 from bus import events
-from bus.broker import HAND_SECONDS, Link, depth
+from bus.broker import HAND_SECONDS, Link
 from bus.errors import BrokerUnavailable
 from bus.message import Message
 from bus.publisher import Publisher
@@ -24,9 +24,8 @@ from bus.topology import Queue, pause_queue
 logger = logging.getLogger(__name__)
 
 POLL_SECONDS = 1.0
-# A quorum queue whose leader is starting, or does not answer within 250 ms, is told to be empty:
-# so a pause ends only when it was seen to have ended as often as this, one look after the other.
-LOOKS = 3
+# How long ``resume`` waits for whoever has a note in hand to look at it.
+RESUME_SECONDS = 5.0
 
 
 def pause(url: str, queue: Queue, by: str, reason: str = "") -> bool:
@@ -35,7 +34,8 @@ def pause(url: str, queue: Queue, by: str, reason: str = "") -> bool:
     ``by`` and ``reason`` are for whoever looks at the note. Raises a RetryableError.
     """
     note = pause_queue(queue)
-    was_paused = bool(depth(url, note))
+    with closing(Link(url)) as link:
+        was_paused = bool(_is_noted(link, note))
     with closing(Publisher(url, [note])) as publisher:
         publisher.publish(_note(note, by, reason))
     return not was_paused
@@ -51,12 +51,33 @@ def resume(url: str, queue: Queue) -> bool:
         if link.depth(note) is None:
             return False
         try:
-            purged = link.channel.queue_purge(note.name)
-            # A consumer that begins may have had it in hand.
-            time.sleep(HAND_SECONDS)
-            return bool(purged + link.channel.queue_purge(note.name))
+            return bool(_purge(link, note))
         except link.errors as error:
             raise BrokerUnavailable(f"cannot purge {note.name}: {error}") from error
+
+
+def _purge(link: Link, note: Queue) -> int:
+    """Removes the notes, also one that a consumer is just looking at; how many there were."""
+    deadline = time.monotonic() + RESUME_SECONDS
+    purged, quiet = 0, 0
+    # Whoever has a note in hand counts as a consumer, and gives it back in a moment.
+    while quiet < 2:
+        removed = link.channel.queue_purge(note.name)
+        purged += removed
+        quiet = 0 if removed or link.consumers(note) else quiet + 1
+        if time.monotonic() > deadline:
+            raise BrokerUnavailable(f"somebody keeps a message of {note.name} in hand")
+        time.sleep(HAND_SECONDS)
+    return purged
+
+
+def _is_noted(link: Link, note: Queue) -> bool | None:
+    """Whether a note lies there; None without the queue. Raises BrokerUnavailable."""
+    notes = link.depth(note)
+    if notes == 0 and link.is_amqp:
+        # So it is told also where a quorum queue's leader is starting, or slow.
+        return link.holds_message(note)
+    return None if notes is None else notes > 0
 
 
 class PauseWatch:
@@ -68,15 +89,12 @@ class PauseWatch:
         self._note = pause_queue(queue)
         self._link: Link | None = None
         self._paused = False
-        # How often in a row no note was seen.
-        self._empty = 0
         self._asked = float("-inf")
 
     def is_paused(self) -> bool:
         """Asks the broker at most once in POLL_SECONDS. Raises BrokerUnavailable."""
         if time.monotonic() - self._asked >= POLL_SECONDS:
-            self._empty = 0 if self._ask() else self._empty + 1
-            self._paused = self._empty == 0 or (self._paused and self._empty < LOOKS)
+            self._paused = self._ask()
             self._asked = time.monotonic()
         return self._paused
 
@@ -102,13 +120,14 @@ class PauseWatch:
         is_new = self._link is None
         self._link = link = self._link or Link(self._url)
         try:
-            notes = link.depth(self._note)
-            if notes == 0 and is_new and link.is_amqp:
-                return link.holds_message(self._note)
-            if notes is None:
+            # That nothing has changed, a count tells well enough.
+            if not is_new and not self._paused and link.depth(self._note) == 0:
+                return False
+            is_noted = _is_noted(link, self._note)
+            if is_noted is None:
                 # RabbitMQ's log would tell of an error every time that somebody looks.
                 link.declare([self._note])
-            return bool(notes)
+            return bool(is_noted)
         except BrokerUnavailable:
             self.close()
             raise

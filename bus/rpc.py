@@ -25,6 +25,7 @@ from bus import probes
 from bus.backoff import Backoff
 from bus.errors import (
     BrokerUnavailable,
+    InvalidMessage,
     InvalidRpcMessage,
     PublishRefused,
     PublishUnconfirmed,
@@ -259,6 +260,10 @@ class Server:
                 return
             except PublishRefused as error:
                 logger.warning("the caller of %s is gone: %s", delivery.correlation_id, error)
+                return
+            except InvalidMessage as error:
+                # No caller of ours has such an id; it must not cost the worker its life.
+                logger.error("no answer to %s: %s", delivery.correlation_id, error)
                 return
             except RetryableError as error:
                 logger.warning("answer to %s: %s", delivery.correlation_id, error)

@@ -12,7 +12,7 @@ from bus import pause
 from bus.broker import Link
 from bus.claim import claim
 from bus.errors import QueueInUse
-from bus.management import BindingInfo, ExchangeInfo, QueueInfo
+from bus.management import BindingInfo, ExchangeInfo, Management, QueueInfo
 from bus.topology import CONSUMERS, GATE, Queue
 from bus.topology_gate import bind, editing, gate, open_left_gate, refused, unbind
 from bus.topology_plan import DEFAULT_TYPE, KNOWN, Difference, Layout, layout_of
@@ -44,7 +44,7 @@ def create(url: str, queues: Sequence[Queue]) -> None:
     open_left_gate(url)
 
 
-def remove(url: str, extra: Difference, found: Layout) -> None:
+def remove(url: str, api: Management, extra: Difference, found: Layout) -> None:
     """Removes what is extra and of ours, where nothing is lost with it.
 
     ``found`` is what the broker was seen to have. Raises QueueInUse or BrokerUnavailable.
@@ -57,10 +57,10 @@ def remove(url: str, extra: Difference, found: Layout) -> None:
     elif item.name == GATE.name:
         open_left_gate(url)
     else:
-        _remove_queue(url, item, found.bindings_of(item.name))
+        _remove_queue(url, api, item, found.bindings_of(item.name))
 
 
-def recreate(url: str, queue: Queue, info: QueueInfo, found: Layout) -> None:
+def recreate(url: str, api: Management, queue: Queue, info: QueueInfo, found: Layout) -> None:
     """Deletes ``queue`` when its consumers have emptied it, and declares it as the code has it.
 
     ``info`` and ``found`` are what the broker was seen to have. What should reach the queue is
@@ -72,7 +72,7 @@ def recreate(url: str, queue: Queue, info: QueueInfo, found: Layout) -> None:
     with editing(url) as link, claim(link, queue.dead_letters or queue):
         _check_can_be_emptied(link, info)
         with gate(link, bindings, restore=lambda: link.declare([queue])):
-            _drain_and_replace(url, link, queue, info, bindings)
+            _drain_and_replace(url, api, link, queue, info, bindings)
 
 
 def _exists(link: Link, exchange: ExchangeInfo) -> bool:
@@ -107,7 +107,7 @@ def _remove_exchange(url: str, exchange: ExchangeInfo) -> None:
         link.channel.exchange_delete(exchange.name, if_unused=True)
 
 
-def _remove_queue(url: str, info: QueueInfo, bindings: list[BindingInfo]) -> None:
+def _remove_queue(url: str, api: Management, info: QueueInfo, bindings: list[BindingInfo]) -> None:
     """Deletes a queue that holds no message, taken ones included, and has no consumer."""
     with editing(url) as link:
         try:
@@ -118,11 +118,16 @@ def _remove_queue(url: str, info: QueueInfo, bindings: list[BindingInfo]) -> Non
         with gate(link, bindings, restore=lambda: bind(link, info.name, bindings)):
             unbind(link, bindings)
             with suppress(NotFound):
-                _delete(url, link, info)
+                _delete(url, api, link, info)
 
 
 def _drain_and_replace(
-    url: str, link: Link, queue: Queue, info: QueueInfo, bindings: list[BindingInfo]
+    url: str,
+    api: Management,
+    link: Link,
+    queue: Queue,
+    info: QueueInfo,
+    bindings: list[BindingInfo],
 ) -> None:
     deadline = time.monotonic() + DRAIN_SECONDS
     while True:
@@ -132,7 +137,7 @@ def _drain_and_replace(
         with _paused(url, queue):
             _wait(lambda: _counts(link, info)[1] == 0, PAUSE_SECONDS)
             try:
-                _delete(url, link, info)
+                _delete(url, api, link, info)
             except QueueInUse:
                 # What the consumers had taken and not finished went back.
                 if time.monotonic() > deadline:
@@ -152,14 +157,14 @@ def _paused(url: str, queue: Queue) -> Iterator[None]:
             pause.resume(url, queue)
 
 
-def _delete(url: str, link: Link, info: QueueInfo) -> None:
+def _delete(url: str, api: Management, link: Link, info: QueueInfo) -> None:
     _check_unused(link, info)
     if _type(info) == DEFAULT_TYPE:
-        with link.probe() as channel, refused("messages or consumers came just now"):
+        with refused("messages or consumers came just now"), link.probe() as channel:
             channel.queue_delete(info.name, if_unused=True, if_empty=True)
     else:
         # Quorum queues know no conditions.
-        with held_empty(url, info.name), link.probe() as channel:
+        with held_empty(url, info, api), link.probe() as channel:
             channel.queue_delete(info.name)
 
 

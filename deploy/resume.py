@@ -14,7 +14,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace, environment: Environment) -> int:
-    """Returns when the pause is off the broker; consumers go on within a second."""
+    """Returns when the pause is off the broker; consumers go on within two seconds."""
     queue = queue_named(arguments.name)
     url = environment.broker_url()
     state = "goes on" if resume(url, queue) else "was not paused"

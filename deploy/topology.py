@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from bus import topology_apply
 from bus.broker import declare, is_amqp
-from bus.errors import BrokerUnavailable, QueueInUse, SettingError
+from bus.errors import BrokerUnavailable, QueueBusy, QueueInUse, SettingError
 from bus.management import Management, QueueInfo
 from bus.settings import Environment
 from bus.topology import ARCHIVE, GATE, QUEUES, Queue
@@ -90,10 +90,12 @@ class _Topology:
         # What is only too much is no reason to stop a deployment, nor is an older queue.
         return DIFFERENT if recreate and any(d.kind == "different" for d in kept) else 0
 
+    @property
+    def _api(self) -> Management:
+        return Management.from_environment(self._environment)
+
     def _find(self) -> Layout:
-        if is_amqp(self._url):
-            return found_on_rabbitmq(Management.from_environment(self._environment))
-        return found_on_redis(self._url)
+        return found_on_rabbitmq(self._api) if is_amqp(self._url) else found_on_redis(self._url)
 
     def _compare(self, found: Layout) -> list[Difference]:
         if self._chosen:
@@ -137,7 +139,7 @@ class _Topology:
         """Whether ``difference`` is gone now; if not, says why."""
         try:
             self._change(difference, found, recreate=recreate)
-        except QueueInUse as error:
+        except (QueueInUse, QueueBusy) as error:
             print(f"kept {difference.what} {difference.name}: {error}")
             return False
         self._say(f"{DONE[difference.kind]} {difference.what} {difference.name}")
@@ -149,10 +151,10 @@ class _Topology:
         if not is_amqp(self._url):
             raise QueueInUse("on Redis nothing is removed")
         if difference.kind == "extra":
-            topology_apply.remove(self._url, difference, found)
+            topology_apply.remove(self._url, self._api, difference, found)
         elif recreate and isinstance(difference.item, QueueInfo):
             queue = _by_name(self._everything)[difference.name]
-            topology_apply.recreate(self._url, queue, difference.item, found)
+            topology_apply.recreate(self._url, self._api, queue, difference.item, found)
         else:
             raise QueueInUse(f"{difference.detail}; apply --recreate makes it anew, once empty")
 

@@ -108,3 +108,22 @@ def test_headers_that_cannot_be_published_again_hold_up_nothing(rabbitmq: Rabbit
     assert (letter.body, letter.message_id) == (b"no JSON", "bad")
     assert letter.headers["x-reason"] == "invalid_event"
     assert "key" not in letter.headers
+
+
+@pytest.mark.parametrize("name", ["message_id", "type", "content_type"])
+@pytest.mark.parametrize("value", [b"\xed\xa0\x80" * 85, b"x" * 255])
+def test_names_of_any_bytes_and_length_hold_up_nothing(
+    rabbitmq: RabbitMQ, name: str, value: bytes
+) -> None:
+    url = rabbitmq.fresh_vhost()
+    empty(url)
+    with pika.BlockingConnection(pika.URLParameters(url)) as connection:
+        properties = pika.BasicProperties(**{name: value})
+        connection.channel().basic_publish("", MONGO_WRITER.name, b"no JSON", properties)
+    publish(url, posted("after"))
+    sink = ListSink()
+    with consuming(url, sink):
+        [letter] = dead_letters(url, 1)
+        wait_until(lambda: sink.bodies == ["after"])
+    assert letter.body == b"no JSON"
+    assert len(getattr(letter, name)) == 255

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -19,7 +20,7 @@ from bus.topology import MONGO_WRITER, REDIS_PUBLISHER, WEB_REQUESTS, pause_queu
 from tests.contract.rpc_fixtures import Broker, Site, broker, server, site
 from tests.support.consuming import ListSink, consuming, depth, empty, publish
 from tests.support.events import posted
-from tests.support.rabbitmq import RabbitMQ
+from tests.support.rabbitmq import RabbitMQ, silent_leader
 from tests.support.wait import wait_until
 
 __all__ = ["broker", "server", "site"]
@@ -187,3 +188,54 @@ def test_looking_for_a_pause_again_and_again_leaves_no_channel_behind(rabbitmq: 
         for _ in range(50):
             assert link.depth(pause_queue(MONGO_WRITER)) is None
         assert len(link.connection.connection.channels) <= 2
+
+
+class TestSilentLeader:
+    """The leader of the note's queue does not answer: RabbitMQ counts nothing on it then."""
+
+    @pytest.fixture
+    def vhost(self, rabbitmq: RabbitMQ) -> str:
+        url = rabbitmq.fresh_vhost()
+        empty(url)
+        return url
+
+    def test_a_paused_consumer_stays_paused(self, rabbitmq: RabbitMQ, vhost: str) -> None:
+        sink = ListSink()
+        with consuming(vhost, sink) as consumer:
+            wait_until(lambda: consumer.status() == "ok")
+            assert pause(vhost, MONGO_WRITER, "olga")
+            wait_until(lambda: consumer.status() == "paused")
+            with silent_leader(rabbitmq, vhost, pause_queue(MONGO_WRITER).name):
+                publish(vhost, posted("while it is paused"))
+                deadline = time.monotonic() + 6
+                while time.monotonic() < deadline:
+                    assert consumer.status() != "ok"
+                    assert sink.bodies == []
+                    time.sleep(0.1)
+            wait_until(lambda: consumer.status() == "paused")
+            assert sink.bodies == []
+            assert resume(vhost, MONGO_WRITER)
+            wait_until(lambda: sink.bodies == ["while it is paused"])
+
+    def test_a_pause_that_was_there_is_told(self, rabbitmq: RabbitMQ, vhost: str) -> None:
+        assert pause(vhost, MONGO_WRITER, "olga")
+        with ThreadPoolExecutor(1) as pool:
+            with silent_leader(rabbitmq, vhost, pause_queue(MONGO_WRITER).name):
+                again = pool.submit(pause, vhost, MONGO_WRITER, "apply")
+                time.sleep(1)
+                assert not again.done()
+            assert again.result() is False
+
+
+def test_a_note_in_somebodys_hand_is_resumed_too(rabbitmq: RabbitMQ) -> None:
+    url = rabbitmq.fresh_vhost()
+    assert pause(url, MONGO_WRITER, "olga")
+    note = pause_queue(MONGO_WRITER)
+    with closing(Link(url)) as other, ThreadPoolExecutor(1) as pool:
+        message = other.channel.basic_get(note.name)
+        resumed = pool.submit(resume, url, MONGO_WRITER)
+        time.sleep(0.5)
+        assert not resumed.done()
+        other.channel.basic_reject(message.delivery_tag, requeue=True)
+        assert resumed.result() is True
+    assert depth(url, note) == 0

@@ -16,8 +16,8 @@ from pika.adapters.blocking_connection import BlockingChannel
 
 from bus import events, topology, topology_apply
 from bus.broker import Link
-from bus.dead_letters import open_dead_letters
-from bus.errors import BrokerUnavailable, PublishRefused, QueueBusy, QueueInUse, SettingError
+from bus.dead_letters import dead_queue, open_dead_letters
+from bus.errors import BrokerUnavailable, PublishRefused, QueueInUse, SettingError
 from bus.management import BindingInfo, Management, QueueInfo
 from bus.message import Message
 from bus.publisher import Publisher
@@ -28,7 +28,7 @@ from tests.conftest import run_server
 from tests.support.events import posted
 from tests.support.ports import HOST, free_port
 from tests.support.queues import waiting
-from tests.support.rabbitmq import RabbitMQ
+from tests.support.rabbitmq import RabbitMQ, silent_leader
 from tests.support.servers import Redis
 from tests.support.wait import wait_until
 
@@ -169,20 +169,6 @@ def test_an_extra_queue_is_removed_only_when_nobody_uses_it(
     assert chatbus("plan")[0] == 0
 
 
-@contextmanager
-def silent_leader(rabbit: RabbitMQ, url: str, queue: str) -> Iterator[None]:
-    """While the block runs, RabbitMQ can only guess what is on quorum queue ``queue``."""
-    leader = (
-        f'{{ok, Q}} = rabbit_amqqueue:lookup(rabbit_misc:r(<<"{url.rpartition("/")[2]}">>, queue,'
-        f' <<"{queue}">>)), {{Leader, _}} = amqqueue:get_pid(Q), '
-    )
-    rabbit.ctl("eval", f"{leader} sys:suspend(Leader).")
-    try:
-        yield
-    finally:
-        rabbit.ctl("eval", f"{leader} sys:resume(Leader).")
-
-
 @pytest.mark.parametrize("sac", [False, True], ids=["shared", "single_active"])
 def test_an_extra_queue_is_kept_while_its_leader_does_not_tell_what_is_on_it(
     chatbus: Topology, channel: BlockingChannel, rabbit: RabbitMQ, url: str, sac: bool
@@ -210,8 +196,10 @@ def test_a_queue_is_not_made_anew_while_its_dead_letters_are_worked_on(
 ) -> None:
     declare_otherwise(channel, MONGO_WRITER)
     chatbus("apply")
-    with open_dead_letters(url, MONGO_WRITER), pytest.raises(QueueBusy):
-        chatbus("apply", "--recreate")
+    with open_dead_letters(url, MONGO_WRITER):
+        code, printed = chatbus("apply", "--recreate")
+        assert code == 3
+        assert "kept queue chat.mongo_writer: " in printed
     assert chatbus("apply", "--recreate") == (0, "recreated queue chat.mongo_writer\n")
 
 
@@ -384,3 +372,35 @@ def test_what_is_exported_makes_an_empty_broker_whole(
     rabbit.ctl("import_definitions", str(file))
     rabbit.ctl("set_permissions", "--vhost", vhost, "guest", ".*", ".*", ".*")
     assert chatbus("plan", BROKER_URL=rabbit.vhost(vhost)) == (0, "no difference\n")
+
+
+def test_a_queue_is_kept_while_a_message_that_has_died_is_on_it(
+    chatbus: Topology, channel: BlockingChannel, url: str
+) -> None:
+    """It waits there for the dead-letter queue, and neither waits nor is taken."""
+    chatbus("apply")
+    channel.queue_delete(MONGO_WRITER.name)
+    declare_otherwise(channel, MONGO_WRITER)
+    channel.queue_bind(MONGO_WRITER.name, "chat.events", "room.*.message.*")
+    channel.queue_delete(dead_queue(MONGO_WRITER).name)
+    channel.confirm_delivery()
+    channel.basic_publish("chat.events", KEY, b"keep me", mandatory=True)
+    method, _, _ = next(channel.consume(MONGO_WRITER.name))
+    channel.basic_reject(method.delivery_tag, requeue=False)
+    channel.cancel()
+    wait_until(lambda: waiting(url, MONGO_WRITER.name) == 0)
+    code, printed = chatbus("apply", "--recreate", "--queue", "chat.mongo_writer")
+    assert code == 3
+    assert "kept queue chat.mongo_writer: messages on it: 2, besides 1" in printed
+    assert waiting(url, MONGO_WRITER.name) == 0
+
+
+def test_a_queue_that_dead_letters_is_replaced_once_the_statistics_know_it_empty(
+    chatbus: Topology, channel: BlockingChannel
+) -> None:
+    chatbus("apply")
+    channel.queue_delete(MONGO_WRITER.name)
+    declare_otherwise(channel, MONGO_WRITER)
+    channel.queue_bind(MONGO_WRITER.name, "chat.events", "room.*.message.*")
+    code, printed = chatbus("apply", "--recreate")
+    assert (code, printed) == (0, "recreated queue chat.mongo_writer\n")

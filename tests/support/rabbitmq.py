@@ -9,7 +9,8 @@ import itertools
 import os
 import socket
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 import psutil
 import requests
@@ -64,6 +65,7 @@ class RabbitMQ(Server):
     def fresh_vhost(self, permitted: str = ".*") -> str:
         """The URL of a virtual host without queues, in which the user may do what ``permitted``,
         a regular expression, matches."""
+        assert not self._api_port or permitted == ".*", "not by way of the API"
         name = f"test{next(self._vhosts)}"
         if self._api_port:
             # A tenth of the time, and who makes it this way may use it.
@@ -97,6 +99,10 @@ class RabbitMQ(Server):
         (self.folder / "rabbitmq.conf").write_text("\n".join(self._configuration()) + "\n")
         plugins = "rabbitmq_management" if self._api_port else ""
         (self.folder / "plugins").write_text(f"[{plugins}].")
+        # Statistics every half second instead of every five, for the tests that wait for them.
+        (self.folder / "advanced.config").write_text(
+            "[{rabbit, [{quorum_tick_interval, 500}, {collect_statistics_interval, 500}]}]."
+        )
         return Program(
             "rabbitmq", (server,), environment=self._environment(), log=self.folder / "log"
         )
@@ -147,7 +153,22 @@ class RabbitMQ(Server):
             "RABBITMQ_MNESIA_BASE": str(self.folder / "data"),
             "RABBITMQ_LOG_BASE": str(self.folder / "logs"),
             "RABBITMQ_CONFIG_FILE": str(self.folder / "rabbitmq.conf"),
+            "RABBITMQ_ADVANCED_CONFIG_FILE": str(self.folder / "advanced.config"),
             # Idle schedulers that spin would take the processors from what is tested.
             "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "+sbwt none +sbwtdcpu none +sbwtdio none",
             "RABBITMQ_ENABLED_PLUGINS_FILE": str(self.folder / "plugins"),
         }
+
+
+@contextmanager
+def silent_leader(rabbit: RabbitMQ, url: str, queue: str) -> Iterator[None]:
+    """While the block runs, RabbitMQ can only guess what is on quorum queue ``queue``."""
+    leader = (
+        f'{{ok, Q}} = rabbit_amqqueue:lookup(rabbit_misc:r(<<"{url.rpartition("/")[2]}">>, queue,'
+        f' <<"{queue}">>)), {{Leader, _}} = amqqueue:get_pid(Q), '
+    )
+    rabbit.ctl("eval", f"{leader} sys:suspend(Leader).")
+    try:
+        yield
+    finally:
+        rabbit.ctl("eval", f"{leader} sys:resume(Leader).")

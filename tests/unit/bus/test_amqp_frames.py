@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from pika import frame, spec
 
+from bus import amqp_frames
 from bus.amqp_frames import read_frames
 
 PROPERTIES = spec.BasicProperties(
@@ -64,3 +65,23 @@ def test_a_delivery_that_another_frame_interrupts_is_for_pika(position: int) -> 
         ends.append(start)
     assert len(ends) == 5
     assert ends[-1] == len(data)
+
+
+def test_a_large_body_is_not_looked_at_frame_by_frame_until_it_is_whole(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Every few kilobytes that come ask for it: frame by frame that would be quadratic."""
+    looked: list[int] = []
+    frame_end = amqp_frames._frame_end
+
+    def counted(data: bytearray, start: int) -> int:
+        looked.append(start)
+        return frame_end(data, start)
+
+    monkeypatch.setattr(amqp_frames, "_frame_end", counted)
+    data = b"".join(frames(*(b"x" * 1_000 for _ in range(100))))
+    for length in range(1_000, len(data) - 1_500, 1_000):
+        looked.clear()
+        assert read_frames(bytearray(data[:length]), 0) == (None, 0)
+        assert len(looked) <= 2
+    assert read_frames(bytearray(data), 0)[1] == len(data)
