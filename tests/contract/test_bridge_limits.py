@@ -1,0 +1,152 @@
+"""What a stranger may cost: connections, handshakes, tickets; each bound says what it is."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import replace
+
+import pytest
+from websockets.exceptions import InvalidStatus
+
+from bridge.limits import Allowance, Limits
+from bus.ticket import KeySet
+from tests.contract import chat
+from tests.contract.chat import KEYS, ORIGIN, Bridge, Browser
+from tests.support.ports import HOST
+from tests.support.raw_socket import KEY, RawSocket
+from tests.support.wait import wait_until
+
+ALICE, BOB = 1, 2
+
+
+@pytest.fixture
+def cleanup() -> Iterator[ExitStack]:
+    with ExitStack() as stack:
+        yield stack
+
+
+def refused(bridge: Bridge) -> tuple[int, str]:
+    """The status of a handshake that is not accepted, and its Retry-After."""
+    with pytest.raises(InvalidStatus) as answer:
+        Browser(bridge.url)
+    response = answer.value.response
+    return response.status_code, response.headers["Retry-After"]
+
+
+def test_sockets_in_all(redis_url: str, cleanup: ExitStack) -> None:
+    with Bridge(chat.settings(redis_url, limits=Limits(sockets=3))) as bridge:
+        browsers = [cleanup.enter_context(Browser(bridge.url)) for _ in range(3)]
+        assert refused(bridge) == (503, "5")
+        browsers[0].socket.close()
+        wait_until(lambda: bridge.health() == (200, "ready\n"))
+        with Browser(bridge.url) as late:
+            late.authenticate(ALICE)
+
+
+def test_sockets_from_one_address(redis_url: str, cleanup: ExitStack) -> None:
+    limits = Limits(sockets_per_address=2)
+    with Bridge(chat.settings(redis_url, limits=limits)) as bridge:
+        for _ in range(2):
+            cleanup.enter_context(Browser(bridge.url))
+        assert refused(bridge) == (429, "5")
+
+
+def test_a_proxys_word_counts_for_the_address(redis_url: str, cleanup: ExitStack) -> None:
+    limits = Limits(sockets_per_address=1)
+    with (
+        Bridge(chat.settings(redis_url, limits=limits, proxies=(HOST,))) as trusting,
+        Bridge(chat.settings(redis_url, limits=limits)) as other,
+    ):
+        told = ("192.0.2.1", "192.0.2.2", f"192.0.2.9, 192.0.2.3, {HOST}")
+        heads = [_handshake(cleanup, trusting, address) for address in told]
+        assert [head.split()[1] for head in heads] == [b"101"] * 3
+        assert _handshake(cleanup, trusting, "192.0.2.9, 192.0.2.3").split()[1] == b"429"
+        heads = [_handshake(cleanup, other, address) for address in told]
+        assert [head.split()[1] for head in heads] == [b"101", b"429", b"429"]
+
+
+def _handshake(cleanup: ExitStack, bridge: Bridge, address: str) -> bytes:
+    raw = cleanup.enter_context(RawSocket(bridge.port))
+    return raw.request(
+        f"Host: {HOST}",
+        "Upgrade: websocket",
+        "Connection: Upgrade",
+        "Sec-WebSocket-Version: 13",
+        f"Sec-WebSocket-Key: {KEY}",
+        f"Origin: {ORIGIN}",
+        f"X-Forwarded-For: {address}",
+    )
+
+
+def test_sockets_of_one_user(redis_url: str, cleanup: ExitStack) -> None:
+    with Bridge(chat.settings(redis_url, limits=Limits(sockets_per_user=2))) as bridge:
+        browsers = [cleanup.enter_context(Browser(bridge.url)) for _ in range(3)]
+        for browser in browsers[:2]:
+            browser.authenticate(ALICE)
+        browsers[2].send({"type": "authenticate", "ticket": chat.ticket(ALICE, [])})
+        assert browsers[2].close_code() == (4429, "2 sockets of this user are open")
+        with Browser(bridge.url) as bob:
+            bob.authenticate(BOB)
+        browsers[0].authenticate(ALICE)  # a fresh ticket is no further socket
+        browsers[0].socket.close()
+        with Browser(bridge.url) as again:
+            again.authenticate(ALICE)
+
+
+def test_a_handshake_that_does_not_end_is_cut_off(redis_url: str) -> None:
+    with (
+        Bridge(chat.settings(redis_url, limits=Limits(handshake=0.3))) as bridge,
+        RawSocket(bridge.port) as silent,
+        RawSocket(bridge.port) as slow,
+        Browser(bridge.url) as browser,
+    ):
+        slow.send(b"GET / HTTP/1.1\r\nHost: ")
+        assert silent.read_to_the_end() == b""
+        assert slow.read_to_the_end() == b""
+        browser.authenticate(ALICE)
+
+
+def test_a_ticket_is_good_at_one_of_several_bridges(redis_url: str) -> None:
+    settings = chat.settings(redis_url)
+    frame = {"type": "authenticate", "ticket": chat.ticket(ALICE, [])}
+    with (
+        Bridge(settings) as first,
+        Bridge(chat.settings(redis_url)) as second,
+        Browser(first.url) as alice,
+        Browser(second.url) as thief,
+    ):
+        alice.send(frame)
+        alice.expect("ready")
+        thief.send(frame)
+        code, reason = thief.close_code()
+        assert (code, "used before" in reason) == (4401, True)
+
+
+def test_keys_are_rotated_without_refusing_anybody(redis_url: str) -> None:
+    old = KEYS.keys[0]
+    new = ("new", "another-secret-of-32-characters-or-more")
+    for known, signing, is_good in (
+        ((new, old), (old,), True),
+        ((new, old), (new, old), True),
+        ((new,), (old,), False),
+    ):
+        settings = replace(chat.settings(redis_url), keys=KeySet(known))
+        with Bridge(settings) as bridge, Browser(bridge.url) as alice:
+            ticket = chat.ticket(ALICE, [], KeySet(signing))
+            alice.send({"type": "authenticate", "ticket": ticket})
+            if is_good:
+                alice.expect("ready")
+            else:
+                assert alice.close_code()[0] == 4401
+
+
+def test_an_allowance() -> None:
+    now = time.monotonic()
+    allowance = Allowance(3, now)
+    taken = [allowance.take(now, 3, 2.0) for _ in range(4)]
+    assert taken == [True, True, True, False]
+    assert not allowance.take(now + 0.4, 3, 2.0)
+    assert allowance.take(now + 0.6, 3, 2.0)
+    assert [allowance.take(now + 100, 3, 2.0) for _ in range(4)] == [True, True, True, False]
