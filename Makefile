@@ -16,6 +16,8 @@ DATA ?= chatbus-data
 # Each worker starts servers of its own; tests that share some go to one worker (tests/conftest.py).
 IN_PARALLEL ?= --numprocesses logical --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
 
+FUZZED := tests/unit/bridge/test_wire_fuzz.py tests/contract/test_bridge_frames.py
+
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
@@ -33,7 +35,7 @@ test: $(VENV)/.dev mysqlclient
 	$(BIN)/python -m pytest $(IN_PARALLEL) $(TESTS)
 
 fault: $(VENV)/.dev mysqlclient
-	FAULTS=long $(BIN)/python -m pytest tests/fault --verbose --durations=0
+	FAULTS=long FUZZ=100000 $(BIN)/python -m pytest tests/fault $(FUZZED) --verbose --durations=0
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m bench

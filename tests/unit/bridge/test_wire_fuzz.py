@@ -1,0 +1,132 @@
+"""One mutated frame on a socket of its own, again and again: it ends well, whatever it is."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import random
+from typing import Any
+
+import pytest
+from websockets.http11 import Request, Response
+from websockets.typing import Origin
+
+from bridge import protocol
+from bridge.limits import Limits
+from bridge.protocol import Close
+from bridge.wire import Wire
+from tests.contract.test_bridge_frames import _mutated, _some_frame
+from tests.support.frames import payloads
+from tests.support.raw_socket import CLOSE, KEY, PONG
+
+FRAMES = int(os.environ.get("FUZZ", "5000"))
+HANDSHAKE = (
+    "GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {KEY}\r\nOrigin: http://x\r\n\r\n"
+).encode()
+# Of a frame that breaks the rules, or says what is no text or no frame of ours; and what a close
+# frame of the other side says is echoed.
+EXPECTED = {1002, 1007, 1009, *(code.value for code in Close)}
+
+
+class Transport:
+    """Keeps what is written."""
+
+    def __init__(self) -> None:
+        self.written = b""
+        self.is_aborted = False
+
+    def write(self, data: bytes) -> None:
+        self.written += data
+
+    def write_eof(self) -> None: ...
+
+    def abort(self) -> None:
+        self.is_aborted = True
+
+    def is_closing(self) -> bool:
+        return self.is_aborted
+
+    def get_write_buffer_size(self) -> int:
+        return 0
+
+    def set_write_buffer_limits(self, high: int) -> None: ...
+
+    def get_extra_info(self, name: str) -> Any:
+        return ("192.0.2.1", 1) if name == "peername" else self
+
+    def setsockopt(self, *option: int) -> None: ...
+
+    def pause_reading(self) -> None: ...
+
+    def resume_reading(self) -> None: ...
+
+
+class Talk:
+    """Reads frames as a connection does."""
+
+    def __init__(self) -> None:
+        self.is_closed = False
+
+    def received(self, message: str) -> None:
+        assert not self.is_closed
+        protocol.decode(message)
+
+    def closed(self) -> None:
+        assert not self.is_closed
+        self.is_closed = True
+
+
+class Host:
+    limits = Limits()
+    origins = (Origin("http://x"),)
+
+    def __init__(self) -> None:
+        self.talk = Talk()
+
+    def connected(self, wire: Wire) -> bool:
+        return True
+
+    def answer(self, wire: Wire, request: Request) -> Response | None:
+        return None
+
+    def opened(self, wire: Wire) -> Talk:
+        return self.talk
+
+    def gone(self, wire: Wire) -> None: ...
+
+
+async def fuzz(chance: random.Random) -> set[int]:
+    """Every close code that was sent."""
+    codes = set()
+    loop = asyncio.get_running_loop()
+    for _ in range(FRAMES):
+        host, transport = Host(), Transport()
+        wire = Wire(host, loop)
+        wire.connection_made(transport)  # type: ignore[arg-type]
+        wire.data_received(HANDSHAKE)
+        head, _, _ = transport.written.partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 101 ")
+        transport.written = b""
+        data = _mutated(chance, _some_frame(chance))
+        for piece in (data, _some_frame(chance)) if chance.random() < 0.5 else (data,):
+            wire.data_received(piece)
+        frames = list(payloads(transport.written))
+        closing = [int.from_bytes(payload[:2]) for opcode, payload in frames if opcode == CLOSE]
+        assert len(closing) <= 1
+        assert host.talk.is_closed == bool(closing)
+        assert all(opcode in (PONG, CLOSE) for opcode, _ in frames)
+        codes |= set(closing)
+        wire.eof_received()
+        wire.connection_lost(None)
+        assert host.talk.is_closed
+    return codes
+
+
+def test_every_mutated_frame_ends_well(caplog: pytest.LogCaptureFixture) -> None:
+    codes = asyncio.run(fuzz(random.Random(6455)))
+    assert codes >= {1002, 4400}
+    echoed = {code for code in codes if code not in EXPECTED}
+    assert all(code == 0 or 1000 <= code < 5000 for code in echoed)
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
