@@ -211,6 +211,9 @@ def _process(target: Target) -> ProcessSample:
             samples, "chatbus_consumed_messages_total", "chatbus_dead_lettered_messages_total"
         ),
         oldest=_by_queue(samples, "chatbus_oldest_unprocessed_seconds"),
+        # The gateway knows these names, too.
+        sockets=_number(samples, "chatbus_bridge_sockets") if name == "bridge" else None,
+        rooms=_number(samples, "chatbus_bridge_rooms") if name == "bridge" else None,
     )
 
 
@@ -229,6 +232,10 @@ def _samples(text: str) -> Samples:
         for sample in family.samples:
             found.setdefault(sample.name, []).append((sample.labels, sample.value))
     return found
+
+
+def _number(samples: Samples, name: str) -> int | None:
+    return int(samples[name][0][1]) if name in samples else None
 
 
 def _by_queue(samples: Samples, *names: str) -> dict[str, float]:

@@ -37,7 +37,8 @@ class ProcessSample(msgspec.Struct, frozen=True, kw_only=True):
     """A process as its ops listener describes it; ``problem``: the listener does not answer.
 
     By queue: ``subscriptions`` held, messages ``settled`` (consumed or dead-lettered) since the
-    process started, and the age of the ``oldest`` one that is not processed, in seconds.
+    process started, and the age of the ``oldest`` one that is not processed, in seconds. Of a
+    bridge: open ``sockets``, and the ``rooms`` that they follow.
     """
 
     name: str
@@ -49,6 +50,8 @@ class ProcessSample(msgspec.Struct, frozen=True, kw_only=True):
     subscriptions: Mapping[str, float] = {}
     settled: Mapping[str, float] = {}
     oldest: Mapping[str, float] = {}
+    sockets: int | None = None
+    rooms: int | None = None
 
     @property
     def failing(self) -> dict[str, str]:

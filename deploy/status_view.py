@@ -86,6 +86,8 @@ def _process(process: ProcessSample, now: float) -> Row:
     up_for = "–" if process.started is None else _age(now - process.started)
     failing = ", ".join(f"{check}: {outcome}" for check, outcome in process.failing.items())
     well = "paused" if "paused" in process.checks.values() else "ready"
+    if process.sockets is not None:
+        well += f"; sockets: {process.sockets:,}, rooms: {process.rooms:,}"
     state = process.problem or failing or well
     return process.name, process.address, up_for, process.version or "–", state
 

@@ -85,6 +85,15 @@ def eventually(found: Callable[[], Any], what: str) -> None:
     wait_until(found, timeout=60, what=what)
 
 
+def test_the_bridge_shows_who_is_connected(running: Stack):
+    alice = Person.registered(running.base_url, "alice")
+    room = alice.make_room("garden")
+    with alice.open_socket() as socket:
+        socket.subscribe(room)
+        [bridge] = [p for p in status(running)["processes"] if p["name"] == "bridge"]
+        assert (bridge["sockets"], bridge["rooms"]) == (1, 1)
+
+
 def test_all_that_runs_is_shown_and_well(running: Stack):
     with load(running):
         report = wait_until(

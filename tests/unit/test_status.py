@@ -154,6 +154,12 @@ def test_what_fails_is_shown_of_a_paused_consumer_too():
     assert "sink: timeout" in "\n".join(lines(compare(Snapshot(time=0), snapshot(1, 0, failing))))
 
 
+def test_bridges_show_their_sockets():
+    bridge = ProcessSample(name="bridge", address="10.0.0.1:9000", sockets=1_204, rooms=80)
+    shown = "\n".join(lines(compare(Snapshot(time=0), snapshot(1, 0, bridge))))
+    assert "ready; sockets: 1,204, rooms: 80" in shown
+
+
 def test_nothing_to_look_at_is_not_well():
     arguments = argparse.Namespace(watch=False, interval=2.0, json=False)
     with pytest.raises(SettingError, match="--data DIR"):
