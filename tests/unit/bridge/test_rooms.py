@@ -8,6 +8,9 @@ import uuid
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+import pytest
+
+from bridge import rooms
 from bridge.feed import Feed
 from bridge.rooms import Rooms
 from bus.room_log import Position, Reading, keys_of
@@ -109,6 +112,45 @@ def test_a_joiner_who_reads_another_epoch_makes_the_room_look() -> None:
         assert joiner.got == ["resync"]
         await scene.reader.answer(reading(1, recovered=False, epoch="e2"))
         await settle(scene, ["resync"])
+
+    play(script)
+
+
+def test_a_flooded_room_holds_up_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rooms, "ROOM_BYTES", 2_000)
+    monkeypatch.setattr(rooms, "TURN_BYTES", 4_000)
+
+    async def script(scene: Scene) -> None:
+        quiet, socket = uuid.UUID(int=2), FakeSocket()
+        channel = keys_of(quiet).channel.encode()
+        joining = asyncio.create_task(scene.rooms.join(socket, quiet, None, ticket_issued_at=1.0))
+        await asyncio.sleep(0)
+        scene.rooms.subscribed(channel)
+        await scene.reader.answer(reading(0, recovered=False))
+        await scene.reader.answer(reading(0))
+        await joining
+        for offset in range(2, 502):
+            scene.publish(offset)
+        scene.rooms.published(channel, b"e1 1 " + message(1))
+        while 1 not in socket.got:
+            await asyncio.sleep(0)
+        assert 0 < len(scene.socket.got) < 100
+        await settle(scene, list(range(2, 502)))
+
+    play(script)
+
+
+def test_redis_waits_while_too_much_waits_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rooms, "TURN_BYTES", 4_000)
+
+    async def script(scene: Scene) -> None:
+        for offset in range(2, 502):
+            scene.publish(offset)
+        assert scene.feed.may_read.is_set()
+        scene.publish(502)
+        assert not scene.feed.may_read.is_set()
+        await settle(scene, list(range(2, 503)))
+        assert scene.feed.may_read.is_set()
 
     play(script)
 
