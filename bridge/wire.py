@@ -192,6 +192,9 @@ class Wire(asyncio.Protocol):
         if self._timer:
             self._timer.cancel()
         self._end_talk(None)
+        # They refer to it: else all of it would be left to the garbage collector.
+        self._protocol.parser.close()
+        self._protocol.parser_exc = self._protocol.handshake_exc = None
         self._host.gone(self)
 
     def pause_writing(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import random
@@ -122,6 +123,27 @@ async def fuzz(chance: random.Random) -> set[int]:
         wire.connection_lost(None)
         assert host.talk.is_closed
     return codes
+
+
+def test_a_wire_that_has_ended_leaves_nothing_to_the_garbage_collector() -> None:
+    async def end_many() -> int:
+        loop = asyncio.get_running_loop()
+        gc.collect()
+        gc.disable()
+        try:
+            for _ in range(100):
+                transport = Transport()
+                wire = Wire(Host(), loop)
+                wire.connection_made(transport)  # type: ignore[arg-type]
+                wire.data_received(HANDSHAKE)
+                wire.eof_received()
+                wire.connection_lost(None)
+            del wire
+            return gc.collect()
+        finally:
+            gc.enable()
+
+    assert asyncio.run(end_many()) < 100
 
 
 def test_every_mutated_frame_ends_well(caplog: pytest.LogCaptureFixture) -> None:
