@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
+from collections.abc import Iterator
 from typing import Any, Protocol
 
 import hiredis
@@ -122,8 +123,7 @@ class Feed:
         stream: asyncio.StreamReader = connection._reader
         replies = hiredis.Reader()
         while True:
-            replies.feed(await self._chunk(stream))
-            while (reply := replies.gets()) is not False:
+            for reply in _replies(replies, await self._chunk(stream)):
                 self._take(reply, backoff)
             await self.may_read.wait()
 
@@ -138,8 +138,6 @@ class Feed:
         return data
 
     def _take(self, reply: Any, backoff: Backoff) -> None:
-        if isinstance(reply, hiredis.HiredisError):
-            raise SinkUnavailable(f"Redis: {reply}") from reply
         kind, channel, data = reply
         if channel == self._own_channel:
             self._confirm(backoff)
@@ -157,3 +155,15 @@ class Feed:
             logger.info("listening to Redis, %d channels", len(self._listeners))
             self.connected.set()
             backoff.reset()
+
+
+def _replies(reader: hiredis.Reader, data: bytes) -> Iterator[Any]:
+    """The replies that ``data`` completes. Raises SinkUnavailable for an error among them."""
+    try:
+        reader.feed(data)
+        while (reply := reader.gets()) is not False:
+            if isinstance(reply, hiredis.HiredisError):
+                raise reply
+            yield reply
+    except hiredis.HiredisError as error:
+        raise SinkUnavailable(f"Redis: {error}") from error

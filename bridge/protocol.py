@@ -204,7 +204,10 @@ def removed_user(event: bytes) -> int | None:
     return _removal_decoder.decode(event).data.user.id
 
 
-def event_time(event: bytes) -> float:
+def event_time(event: bytes) -> float | None:
     """When an event was made, in seconds since 1970: its id, a UUIDv7, begins with that
-    (RFC 9562, 5.7)."""
-    return (_id_decoder.decode(event).id.int >> 80) / 1_000
+    (RFC 9562, 5.7). None if it has no such id."""
+    try:
+        return (_id_decoder.decode(event).id.int >> 80) / 1_000
+    except msgspec.DecodeError:
+        return None

@@ -76,7 +76,7 @@ class Room:
         self._joining: dict[Socket, int] = {}
         # Delivered, but not yet written; empty between the calls of this class.
         self._frames: list[Encoded] = []
-        self._oldest = 0.0
+        self._oldest: float | None = None
         self._written = 0
         # The last answer to a joining, for others who come from the same position.
         self._answer: tuple[int | None, Encoded] | None = None
@@ -223,7 +223,7 @@ class Room:
         if self._oldest:
             metrics.LAG_SECONDS.observe(max(0.0, time.time() - self._oldest))
         self._frames.clear()
-        self._oldest = 0.0
+        self._oldest = None
         for push in self._sockets.values():
             push(frames)
 

@@ -198,6 +198,7 @@ class Rooms:
 
     def _deliver(self) -> None:
         """The busy rooms in turn, until TURN_BYTES are written; then the loop sees to the rest."""
+        self._turn = None
         written = 0
         while self._busy and written < TURN_BYTES:
             room, _ = self._busy.popitem(last=False)
@@ -211,7 +212,6 @@ class Rooms:
         if self._busy:
             self._turn = self._loop.call_soon(self._deliver)
         else:
-            self._turn = None
             self._feed.may_read.set()
 
     # Catching up

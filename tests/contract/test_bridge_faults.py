@@ -95,7 +95,7 @@ def test_rubbish_on_the_channel_changes_nothing(
     bridge: Bridge, client: redis.Redis, writer: RoomLogWriter, room_id: uuid.UUID
 ) -> None:
     with bridge.browser(ALICE, room_id) as alice:
-        for rubbish in ("", "x", "epoch many {}"):
+        for rubbish in ("", "x", "epoch many {}", "!", "!x {}", "!presence {}", "!typing \x00"):
             assert client.publish(keys_of(room_id).channel, rubbish) == 1
         writer.append([posted(room_id, "event")])
         assert alice.bodies(1) == ["event"]

@@ -93,4 +93,7 @@ def test_event_time() -> None:
     event = events.make(
         MessagePosted, room_id=ROOM, actor=Person(1, "alice"), data=events.PostedData("hi")
     )
-    assert before - 0.001 <= protocol.event_time(events.encode(event)) <= time.time()
+    made = protocol.event_time(events.encode(event))
+    assert made
+    assert before - 0.001 <= made <= time.time()
+    assert protocol.event_time(b"{}") is None
