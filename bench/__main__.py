@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
-from bench import backlog, consuming, importing, latency, machine, publishing, startup
+from bench import backlog, compression, consuming, importing, latency, machine, publishing, startup
 
 BENCHMARKS: dict[str, Callable[[argparse.Namespace], None]] = {
     "startup": startup.run,
@@ -15,6 +15,7 @@ BENCHMARKS: dict[str, Callable[[argparse.Namespace], None]] = {
     "consuming": consuming.run,
     "backlog": backlog.run,
     "latency": latency.run,
+    "compression": compression.run,
     "import": importing.run,
 }
 
@@ -22,7 +23,7 @@ BENCHMARKS: dict[str, Callable[[argparse.Namespace], None]] = {
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(BENCHMARKS))
-    parser.add_argument("--file", type=Path, help="a file of messages to import, else invented")
+    parser.add_argument("--file", type=Path, help="real messages, for import and compression")
     parser.add_argument("--messages", type=int, help="how many, for consuming and backlog")
     arguments = parser.parse_args()
     unknown = set(arguments.names) - BENCHMARKS.keys()

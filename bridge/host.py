@@ -13,11 +13,13 @@ from websockets.typing import Origin
 
 from bridge import metrics
 from bridge.asides import Asides
+from bridge.backlogs import Backlogs
 from bridge.census import Census
+from bridge.compression import extensions
 from bridge.connection import Connection
-from bridge.limits import Limits
 from bridge.protocol import Close, Refused
 from bridge.rooms import Rooms
+from bridge.settings import BridgeSettings
 from bridge.tickets import TicketDesk
 from bridge.wire import Wire
 
@@ -34,27 +36,27 @@ class Host:
     """A ``bridge.wire.Host``.
 
     ``problem`` says what keeps the bridge from its work, or None. X-Forwarded-For is believed
-    when it comes from one of ``proxies``.
+    when it comes from one of ``settings.proxies``.
     """
 
     def __init__(
         self,
+        settings: BridgeSettings,
         *,
         desk: TicketDesk,
         rooms: Rooms,
         asides: Asides,
         census: Census,
-        limits: Limits,
-        origins: tuple[str, ...],
-        proxies: tuple[str, ...],
         problem: Callable[[], str | None],
     ) -> None:
-        self.limits = limits
-        self.origins = tuple(Origin(origin) for origin in origins)
+        self.limits = settings.limits
+        self.backlogs = Backlogs(asyncio.get_running_loop(), self.limits)
+        self.extensions = extensions(settings.compression)
+        self.origins = tuple(Origin(origin) for origin in settings.origins)
         self._desk = desk
         self._rooms = rooms
         self._asides = asides
-        self._proxies = frozenset(proxies)
+        self._proxies = frozenset(settings.proxies)
         self._problem = problem
         self._census = census
 

@@ -8,6 +8,9 @@ from bus.metrics import LATENCY_BUCKETS
 
 CONNECTIONS = Gauge("chatbus_bridge_connections", "Connections, with or without a handshake")
 SOCKETS = Gauge("chatbus_bridge_sockets", "Browsers' sockets that are open")
+UNREAD = Gauge(
+    "chatbus_bridge_unread_bytes", "Bytes that wait for the readers for whom more than 64 KiB wait"
+)
 TURNED_AWAY = Counter(
     "chatbus_bridge_turned_away", "Connections refused for their number, by which", ["limit"]
 )

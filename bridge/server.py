@@ -112,13 +112,11 @@ async def run(
         work = asyncio.create_task(_work(feed, rooms, sessions, asides, settings.patrol))
         stack.push_async_callback(_cancel, work)
         host = Host(
+            settings,
             desk=TicketDesk(settings.keys, client),
             rooms=rooms,
             asides=asides,
             census=census,
-            limits=settings.limits,
-            origins=settings.origins,
-            proxies=settings.proxies,
             problem=lambda: _not_listening(feed),
         )
         stack.push_async_callback(host.drain, settings.drain)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import resource
 from dataclasses import dataclass, field
 
+from bridge.compression import LARGEST_WINDOW, SMALLEST_WINDOW
 from bridge.limits import Limits
 from bus.errors import SettingError
 from bus.settings import Environment
@@ -17,7 +18,7 @@ OTHER_FILES = 200
 @dataclass(frozen=True, slots=True)
 class BridgeSettings:
     """``heartbeat``, ``silence`` (see Feed), ``patrol`` (see Rooms) and ``drain`` (see Host) are
-    in seconds."""
+    in seconds; ``compression`` is a number of bits (see bridge.compression)."""
 
     host: str
     port: int
@@ -25,6 +26,7 @@ class BridgeSettings:
     keys: KeySet
     origins: tuple[str, ...]
     proxies: tuple[str, ...] = ()
+    compression: int = 0
     limits: Limits = field(default_factory=Limits)
     heartbeat: float = 5.0
     silence: float = 15.0
@@ -46,10 +48,19 @@ class BridgeSettings:
             keys=KeySet.from_environment(environment),
             origins=origins,
             proxies=environment.words("BRIDGE_TRUSTED_PROXIES"),
+            compression=_compression(environment),
             limits=_limits(environment),
             workers=environment.integer("BRIDGE_WORKERS", 1, minimum=1, maximum=64),
             drain=environment.seconds("BRIDGE_DRAIN", 10.0, minimum=0.0, maximum=600.0),
         )
+
+
+def _compression(environment: Environment) -> int:
+    bits = environment.integer("BRIDGE_COMPRESSION", 0, minimum=0, maximum=LARGEST_WINDOW)
+    if 0 < bits < SMALLEST_WINDOW:
+        accepted = f"accepted are 0 for none, and {SMALLEST_WINDOW} to {LARGEST_WINDOW}"
+        raise SettingError("BRIDGE_COMPRESSION", f"{bits} is out of range; {accepted}")
+    return bits
 
 
 def _limits(environment: Environment) -> Limits:

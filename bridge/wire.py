@@ -12,17 +12,19 @@ import asyncio
 import logging
 import socket
 from collections.abc import Callable
-from typing import Protocol, cast
+from typing import cast
 
+from websockets.extensions.permessage_deflate import PerMessageDeflate
 from websockets.frames import Frame, Opcode
 from websockets.http11 import Request, Response
 from websockets.protocol import State
 from websockets.server import ServerProtocol
-from websockets.typing import Origin
 
 from bridge import metrics
-from bridge.limits import Allowance, Limits
+from bridge.compression import deflated
+from bridge.limits import Allowance
 from bridge.protocol import MAX_FRAME_BYTES, Close, Encoded, Refused
+from bridge.talk import Host, Talk
 
 logger = logging.getLogger(__name__)
 # At INFO it reports every socket, which is not the life cycle of the process.
@@ -33,42 +35,6 @@ library_logger.setLevel(logging.WARNING)
 MAX_MESSAGE_BYTES = 4 * MAX_FRAME_BYTES
 # More than that waiting in the transport is a reader that is behind.
 BEHIND_BYTES = 64 * 1024
-# How often it is looked at how much waits for one that is behind.
-CHECK_SECONDS = 0.02
-
-
-class Talk(Protocol):
-    """What is said on an open wire. No method may wait; ``closed`` may not raise. Its ``str`` is
-    for logs."""
-
-    def received(self, message: str) -> None:
-        """Raises Refused, which ends the wire."""
-        ...
-
-    def closed(self) -> None:
-        """Nothing more can be sent. Called once."""
-        ...
-
-
-class Host(Protocol):
-    """The server whose wires these are. No method may wait or raise."""
-
-    limits: Limits
-    origins: tuple[Origin, ...]
-
-    def connected(self, wire: Wire) -> bool:
-        """False if the wire must be cut off at once."""
-        ...
-
-    def answer(self, wire: Wire, request: Request) -> Response | None:
-        """What ``request`` is answered with, instead of a handshake; None for a handshake."""
-        ...
-
-    def opened(self, wire: Wire) -> Talk: ...
-
-    def gone(self, wire: Wire) -> None:
-        """The connection is closed. Called once for every wire that was let in."""
-        ...
 
 
 class Wire(asyncio.Protocol):
@@ -76,7 +42,6 @@ class Wire(asyncio.Protocol):
 
     __slots__ = (
         "_allowance",
-        "_behind_since",
         "_ends_at",
         "_heard_at",
         "_host",
@@ -99,7 +64,10 @@ class Wire(asyncio.Protocol):
         self._host = host
         self._loop = loop
         self._protocol = ServerProtocol(
-            origins=host.origins, max_size=MAX_MESSAGE_BYTES, logger=library_logger
+            origins=host.origins,
+            extensions=host.extensions,
+            max_size=MAX_MESSAGE_BYTES,
+            logger=library_logger,
         )
         now = loop.time()
         self._allowance = Allowance(host.limits.frames, now)
@@ -107,7 +75,6 @@ class Wire(asyncio.Protocol):
         # The pieces of a message that is not complete yet.
         self._message: bytearray | None = None
         self._is_held = False
-        self._behind_since: float | None = None
         self._heard_at = now
         # When this phase of the connection ends, and how: None cuts it off.
         self._ends_at = now + host.limits.handshake
@@ -128,7 +95,12 @@ class Wire(asyncio.Protocol):
 
         Neither waits. A reader that lets too much pile up is cut off soon after.
         """
-        return self._transport.write
+        write = self._transport.write
+        for extension in self._protocol.extensions:
+            if isinstance(extension, PerMessageDeflate):
+                bits = extension.local_max_window_bits
+                return lambda frames: write(deflated(frames, bits))
+        return write
 
     def close(self, refused: Refused) -> None:
         """Says goodbye, and cuts the connection when the browser does not take part in it."""
@@ -195,18 +167,16 @@ class Wire(asyncio.Protocol):
         # They refer to it: else all of it would be left to the garbage collector.
         self._protocol.parser.close()
         self._protocol.parser_exc = self._protocol.handshake_exc = None
+        self._host.backlogs.end(self)
         self._host.gone(self)
 
     def pause_writing(self) -> None:
-        self._behind_since = self._loop.time()
-        self._arm(self._behind_since + self._host.limits.behind)
-        # Not at once: all of it may have been written in this turn of the loop.
-        self._loop.call_soon(self._check_unread)
+        self._host.backlogs.begin(self)
         # Who does not read gets no answers either.
         self._pause_or_resume()
 
     def resume_writing(self) -> None:
-        self._behind_since = None
+        self._host.backlogs.end(self)
         self._pause_or_resume()
 
     # Receiving
@@ -265,15 +235,11 @@ class Wire(asyncio.Protocol):
         self._ends_at, self._refusal = self._loop.time() + self._host.limits.close, None
         self._arm(self._ends_at)
 
-    def _check_unread(self) -> None:
-        if self._behind_since is None or self._transport.is_closing():
-            return
-        if self._transport.get_write_buffer_size() > self._host.limits.unread:
-            self._cut_slow()
-        else:
-            self._loop.call_later(CHECK_SECONDS, self._check_unread)
+    @property
+    def unread(self) -> int:
+        return self._transport.get_write_buffer_size()
 
-    def _cut_slow(self) -> None:
+    def cut_slow(self) -> None:
         if self._talk:
             logger.warning("%s: reader too slow (%d)", self._talk, Close.TOO_SLOW)
             self._end_talk(Close.TOO_SLOW)
@@ -282,22 +248,13 @@ class Wire(asyncio.Protocol):
     def _check_deadlines(self) -> None:
         self._timer, self._timer_at = None, float("inf")
         now, limits = self._loop.time(), self._host.limits
-        if self._behind_since is not None and now >= self._behind_since + limits.behind:
-            self._cut_slow()
-        elif now >= self._ends_at:
+        if now >= self._ends_at:
             self._expire()
         elif self._talk and now >= self._heard_at + limits.silence:
             self.close(Refused(Close.SILENT, f"no frame within {limits.silence:g} s"))
         else:
-            self._arm(self._next_deadline())
-
-    def _next_deadline(self) -> float:
-        limits, deadline = self._host.limits, self._ends_at
-        if self._talk:
-            deadline = min(deadline, self._heard_at + limits.silence)
-        if self._behind_since is not None:
-            deadline = min(deadline, self._behind_since + limits.behind)
-        return deadline
+            silent = self._heard_at + limits.silence if self._talk else self._ends_at
+            self._arm(min(self._ends_at, silent))
 
     def _expire(self) -> None:
         if self._talk and self._refusal:
@@ -327,7 +284,7 @@ class Wire(asyncio.Protocol):
     def _pause_or_resume(self) -> None:
         if self._transport.is_closing():
             return
-        if self._is_held or self._behind_since is not None:
+        if self._is_held or self in self._host.backlogs:
             self._transport.pause_reading()
         else:
             self._transport.resume_reading()

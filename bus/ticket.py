@@ -10,6 +10,7 @@ import time
 import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import jwt
 import msgspec
@@ -84,7 +85,7 @@ class KeySet:
     def verify(self, token: str) -> Ticket:
         """The ticket in ``token``. Raises InvalidTicket. Single use is the caller's to check."""
         try:
-            secret = dict(self.keys)[jwt.get_unverified_header(token)["kid"]]
+            secret = dict(self.keys)[_key_id(token.partition(".")[0])]
             claims = jwt.decode(
                 token,
                 secret,
@@ -104,3 +105,13 @@ class KeySet:
             )
         except (jwt.PyJWTError, KeyError, ValueError, TypeError, AttributeError) as error:
             raise InvalidTicket(f"ticket refused: {error}") from error
+
+
+@lru_cache(maxsize=8)
+def _key_id(header: str) -> str:
+    """Of a JWT's header, which all tickets of one key share. Raises as ``jwt`` does, or KeyError.
+
+    PyJWT reads the whole token for it, and once more to verify it.
+    """
+    key_id: str = jwt.get_unverified_header(f"{header}.e30.")["kid"]
+    return key_id

@@ -30,7 +30,7 @@ class Server(NamedTuple):
 def _no_module(*names: str) -> Callable[[], str | None]:
     def missing() -> str | None:
         absent = [name for name in names if importlib.util.find_spec(name) is None]
-        return f"{', '.join(absent)} not installed (make bench-peers)" if absent else None
+        return f"{', '.join(absent)} not installed (make bench-fanout)" if absent else None
 
     return missing
 
@@ -40,7 +40,7 @@ def _no_package(*names: str) -> Callable[[], str | None]:
         if not shutil.which("node"):
             return "no node on the PATH"
         absent = [name for name in names if not (PEERS / "node_modules" / name).exists()]
-        return f"{', '.join(absent)} not installed (make bench-peers)" if absent else None
+        return f"{', '.join(absent)} not installed (make bench-fanout)" if absent else None
 
     return missing
 

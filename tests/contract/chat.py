@@ -7,7 +7,7 @@ import http.client
 import json
 import threading
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from dataclasses import replace
 from typing import Any, Self
@@ -15,6 +15,7 @@ from typing import Any, Self
 import pytest
 import uvloop
 from websockets.exceptions import ConnectionClosed
+from websockets.extensions import ClientExtensionFactory
 from websockets.sync.client import connect
 
 from bridge.server import run
@@ -131,13 +132,23 @@ class Bridge:
 
 
 class Browser:
-    """A socket as a page holds it."""
+    """A socket as a page holds it; it offers the ``extensions``."""
 
-    def __init__(self, url: str, origin: str | None = ORIGIN) -> None:
+    def __init__(
+        self,
+        url: str,
+        origin: str | None = ORIGIN,
+        extensions: Sequence[ClientExtensionFactory] = (),
+    ) -> None:
         headers = {"Origin": origin} if origin else {}
         self.asides: list[dict[str, Any]] = []
         self.socket = connect(
-            url, additional_headers=headers, compression=None, max_size=2**22, legacy=True
+            url,
+            additional_headers=headers,
+            compression=None,
+            extensions=extensions or None,
+            max_size=2**22,
+            legacy=True,
         )
 
     def __enter__(self) -> Self:

@@ -54,7 +54,7 @@ def test_sockets_from_one_address(redis_url: str, cleanup: ExitStack) -> None:
 
 
 def test_a_proxys_word_counts_for_the_address(redis_url: str, cleanup: ExitStack) -> None:
-    limits = Limits(sockets_per_address=1)
+    limits = Limits(sockets_per_address=1, close=0.2)
     with (
         Bridge(chat.settings(redis_url, limits=limits, proxies=(HOST,))) as trusting,
         Bridge(chat.settings(redis_url, limits=limits)) as other,

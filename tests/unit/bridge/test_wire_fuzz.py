@@ -14,6 +14,8 @@ from websockets.http11 import Request, Response
 from websockets.typing import Origin
 
 from bridge import protocol
+from bridge.backlogs import Backlogs
+from bridge.compression import extensions
 from bridge.limits import Limits
 from bridge.protocol import Close
 from bridge.wire import Wire
@@ -24,8 +26,12 @@ from tests.support.raw_socket import CLOSE, KEY, PONG
 FRAMES = int(os.environ.get("FUZZ", "5000"))
 HANDSHAKE = (
     "GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-    f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {KEY}\r\nOrigin: http://x\r\n\r\n"
+    f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {KEY}\r\nOrigin: http://x\r\n"
 ).encode()
+HANDSHAKES = (
+    HANDSHAKE + b"\r\n",
+    HANDSHAKE + b"Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n\r\n",
+)
 # Of a frame that breaks the rules, or says what is no text or no frame of ours; and what a close
 # frame of the other side says is echoed.
 EXPECTED = {1002, 1007, 1009, *(code.value for code in Close)}
@@ -82,9 +88,11 @@ class Talk:
 class Host:
     limits = Limits()
     origins = (Origin("http://x"),)
+    extensions = extensions(12)
 
     def __init__(self) -> None:
         self.talk = Talk()
+        self.backlogs = Backlogs(asyncio.get_running_loop(), self.limits)
 
     def connected(self, wire: Wire) -> bool:
         return True
@@ -106,7 +114,7 @@ async def fuzz(chance: random.Random) -> set[int]:
         host, transport = Host(), Transport()
         wire = Wire(host, loop)
         wire.connection_made(transport)  # type: ignore[arg-type]
-        wire.data_received(HANDSHAKE)
+        wire.data_received(chance.choice(HANDSHAKES))
         head, _, _ = transport.written.partition(b"\r\n\r\n")
         assert head.startswith(b"HTTP/1.1 101 ")
         transport.written = b""
@@ -135,7 +143,7 @@ def test_a_wire_that_has_ended_leaves_nothing_to_the_garbage_collector() -> None
                 transport = Transport()
                 wire = Wire(Host(), loop)
                 wire.connection_made(transport)  # type: ignore[arg-type]
-                wire.data_received(HANDSHAKE)
+                wire.data_received(HANDSHAKES[-1])
                 wire.eof_received()
                 wire.connection_lost(None)
             del wire
