@@ -87,6 +87,7 @@ class RoomLogReader:
         self._together: Together[_Ask, Reading | RedisError] = Together(
             self._read, most=ASKS_AT_ONCE
         )
+        self._intact: Together[None, float] = Together(self._read_intact_since, most=ASKS_AT_ONCE)
 
     async def read(
         self, room_id: uuid.UUID, since: Position | None, user_id: int | None = None
@@ -130,10 +131,14 @@ class RoomLogReader:
 
         A ticket that is older than this may let in somebody whose removal Redis has forgotten.
         """
+        return await self._intact.ask(None)
+
+    async def _read_intact_since(self, asks: list[None]) -> list[float]:
         async with answering():
             seconds, microseconds = await self._client.time()
             await self._client.set(BEGAN, f"{seconds}.{microseconds:06}", nx=True)
-            return float(await self._client.get(BEGAN) or seconds)
+            began = float(await self._client.get(BEGAN) or seconds)
+        return [began for _ in asks]
 
 
 _Call = tuple[uuid.UUID, Position | None, list[int]]
