@@ -78,9 +78,9 @@ class AmqpLink(AmqpChannel):
         """The frames of its messages; none when one of them cannot be encoded."""
         messages = request.messages or (PROBE,)
         try:
-            frames = b"".join([self._frames(message) for message in messages])
-        except Exception as error:  # noqa: BLE001 - pika raises whatever its encoders run into
-            request.refuse(InvalidMessage(f"the message cannot be encoded: {error!r}"))
+            frames = b"".join([self._encode(message) for message in messages])
+        except InvalidMessage as error:
+            request.refuse(error)
             request.settle()
             return b""
         for message in messages:
@@ -88,6 +88,14 @@ class AmqpLink(AmqpChannel):
             self._unconfirmed[self._sent] = request
             self._senders[message.message_id].append(request)
         return frames
+
+    def _encode(self, message: Message) -> bytes:
+        """Its frames. Raises InvalidMessage."""
+        try:
+            return self._frames(message)
+        except Exception as error:  # pika raises whatever its encoders run into
+            problem = f"message {message.message_id} cannot be encoded: {error!r}"
+            raise InvalidMessage(problem) from error
 
     def _frames(self, message: Message) -> bytes:
         """``message`` as it travels: a method, a header, and the body in pieces.

@@ -66,7 +66,9 @@ class RedisLink(Link):
             try:
                 payload = self._payload(message, priority)
             except (TypeError, ValueError, msgspec.MsgspecError) as error:
-                request.refuse(InvalidMessage(f"the message cannot be encoded: {error!r}"))
+                request.refuse(
+                    InvalidMessage(f"message {message.message_id} cannot be encoded: {error!r}")
+                )
                 return []
             pushes += [(self.channel._q_for_pri(queue, priority), payload) for queue in queues]
         return pushes

@@ -110,7 +110,8 @@ def _put(store: Store, batch: list[Event]) -> list[Event]:
         raise
     except Exception as error:  # noqa: BLE001 - a sink may refuse in any way
         if len(batch) == 1:
-            logger.error("refused by the sink: %s", error, extra={"event_id": str(batch[0].id)})
+            reason = f"{type(error).__name__}: {error}"
+            logger.error("refused by the sink: %s", reason, extra={"event_id": str(batch[0].id)})
             return batch
         middle = len(batch) // 2
         return _put(store, batch[:middle]) + _put(store, batch[middle:])

@@ -323,11 +323,12 @@ def test_a_message_that_cannot_be_encoded_fails_alone(
     url: str, publisher: Publisher, bad: dict[str, object]
 ) -> None:
     good = publisher.submit(message("before"))
-    refused = publisher.submit(message("left out"), message("bad", **bad))
+    refusable = message("bad", **bad)
+    refused = publisher.submit(message("left out"), refusable)
     after = publisher.submit(message("after"))
     good.result(10)
     after.result(10)
-    with pytest.raises(InvalidMessage):
+    with pytest.raises(InvalidMessage, match=f"message {refusable.message_id} cannot be encoded"):
         refused.result(10)
     assert bodies(url, "last") == ["first", "before", "after"]
 
