@@ -107,6 +107,27 @@ def test_what_cannot_be_recovered_is_read_from_the_history(
     visitor.wait_for_texts(*stored[-50:], "live 2")
 
 
+def test_a_flood_is_followed_until_the_reader_scrolls_up(
+    visitor: Visitor, bridge: FakeBridge, room: str
+) -> None:
+    scroller = visitor.page.locator("#scroller")
+    bridge.admit()
+    for number in range(1, 301):
+        bridge.send("event", **event(room, number))
+    expect(visitor.page.get_by_text("live 300", exact=True)).to_be_in_viewport()
+    assert scroller.evaluate("node => node.scrollTop") > 1_000
+
+    scroller.evaluate("node => (node.scrollTop -= 500)")
+    expect(visitor.page.get_by_text("live 300", exact=True)).not_to_be_in_viewport()
+    before = scroller.evaluate("node => node.scrollTop")
+    for number in range(301, 401):
+        bridge.send("event", **event(room, number))
+    visitor.wait_until(lambda: "live 400" in visitor.texts(), "all have arrived")
+    assert scroller.evaluate("node => node.scrollTop") == before
+    visitor.page.get_by_role("button", name="New messages").click()
+    expect(visitor.page.get_by_text("live 400", exact=True)).to_be_in_viewport()
+
+
 def test_what_came_before_a_late_socket_is_not_missing(
     visitor: Visitor, bridge: FakeBridge, room: str, alice: Person
 ) -> None:

@@ -13,6 +13,7 @@ export class MessageList {
   #nodes = new Map(); // id -> li
   #days = new Map(); // id -> the day line above it
   #isAtEnd = true; // whether the reader is, and wants to stay, at the newest message
+  #top = 0; // where the list was scrolled to last
 
   constructor({ list, scroller, newest }) {
     this.#list = list;
@@ -33,6 +34,7 @@ export class MessageList {
     this.#nodes.clear();
     this.#days.clear();
     this.#list.replaceChildren();
+    this.#top = 0;
   }
 
   dropOlderThan(id) {
@@ -65,14 +67,18 @@ export class MessageList {
 
   scrollToEnd() {
     this.#scroller.scrollTop = this.#scroller.scrollHeight;
+    this.#top = this.#scroller.scrollTop;
     this.#newest.hidden = true;
     this.#isAtEnd = true;
   }
 
+  // Told a frame late, when the list may have grown since: only who moved up has left the end.
   #onScroll() {
     const { scrollHeight, scrollTop, clientHeight } = this.#scroller;
-    this.#isAtEnd = scrollHeight - scrollTop - clientHeight < NEAR_BOTTOM;
-    if (this.#isAtEnd) this.#newest.hidden = true;
+    const isNear = scrollHeight - scrollTop - clientHeight < NEAR_BOTTOM;
+    this.#isAtEnd = isNear || (this.#isAtEnd && scrollTop >= this.#top);
+    this.#top = scrollTop;
+    if (isNear) this.#newest.hidden = true;
   }
 
   #keepingPlace(change) {
