@@ -12,8 +12,8 @@ from django.http import HttpRequest
 from django.utils.crypto import salted_hmac
 
 from bus.errors import SinkUnavailable
-from bus.session_log import EndedSession, end_session
 from webapp.accounts.models import User
+from webapp.outbox import logouts
 
 logger = logging.getLogger(__name__)
 
@@ -25,11 +25,11 @@ def session_name(request: HttpRequest) -> str:
 
 @receiver(user_logged_out)
 def end_sockets(request: HttpRequest, user: User | None, **_: Any) -> None:
-    """Tells the bridges. Nobody is kept logged in because Redis is away: then the sockets end
-    when they need their next ticket."""
+    """Tells the bridges. Nobody is kept logged in because Redis is away: then outbox_relay tells
+    them as soon as it is back."""
     if user is None or settings.REDIS_URL is None:
         return
     try:
-        end_session(settings.REDIS_URL, EndedSession(user.id, session_name(request)))
+        logouts.add(user.id, session_name(request))
     except SinkUnavailable as error:
         logger.warning("user %d logged out, but sockets stay open for a while: %s", user.id, error)

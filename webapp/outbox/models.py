@@ -1,4 +1,4 @@
-"""The outbox: events that are committed and not yet published."""
+"""The outbox: events that are committed and not yet published, and log-outs not yet told."""
 
 from __future__ import annotations
 
@@ -20,3 +20,14 @@ class OutboxEvent(models.Model):
 
     def __str__(self) -> str:
         return self.event
+
+
+class OutboxLogout(models.Model):
+    """A login session that has ended, by its name in tickets (see webapp.chat.sessions)."""
+
+    user_id = models.BigIntegerField()
+    session = models.CharField(max_length=64)
+    created_at = models.DateTimeField(default=timezone.now, db_index=True)
+
+    def __str__(self) -> str:
+        return f"a session of user {self.user_id}"

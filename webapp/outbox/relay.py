@@ -1,4 +1,5 @@
-"""The process ``outbox_relay``: publishes what a request committed and could not publish."""
+"""The process ``outbox_relay``: publishes what a request committed and could not publish, and
+tells the bridges of log-outs that Redis did not take."""
 
 from __future__ import annotations
 
@@ -7,7 +8,6 @@ import os
 import threading
 import uuid
 from contextlib import closing
-from datetime import timedelta
 
 import django
 
@@ -21,13 +21,11 @@ from bus.settings import Environment
 logger = logging.getLogger(__name__)
 
 SWEEP_SECONDS = 0.5
-# Younger rows are most likely just being published by the request that wrote them.
-GRACE = timedelta(seconds=1)
 ROOMS_PER_SWEEP = 100
 
 
 def main(environment: Environment) -> None:
-    """Sweeps until SIGTERM or SIGINT; outages of the database and the broker are waited out."""
+    """Sweeps until SIGTERM or SIGINT; outages of what it needs are waited out."""
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "webapp.project.settings")
     django.setup()
     stop = stop_event()
@@ -45,11 +43,14 @@ def _checks() -> dict[str, Check]:
 def run(stop: threading.Event) -> None:
     from django.db import Error, close_old_connections
 
+    from webapp.outbox import logouts
+
     backoff = Backoff(SWEEP_SECONDS)
     delay, position = SWEEP_SECONDS, 0
     while not stop.wait(delay):
         try:
             position = sweep(position)
+            logouts.tell_waiting()
             delay = SWEEP_SECONDS
             backoff.reset()
         except (RetryableError, Error) as error:
@@ -83,6 +84,7 @@ def _waiting_rooms(position: int) -> list[tuple[uuid.UUID, int]]:
     from django.utils import timezone
 
     from webapp.outbox.models import OutboxEvent
+    from webapp.outbox.services import GRACE
 
     waiting = OutboxEvent.objects.filter(created_at__lt=timezone.now() - GRACE)
     rooms = waiting.values_list("room_id").annotate(oldest=Min("id")).order_by("oldest")

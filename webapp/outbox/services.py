@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import uuid
+from datetime import timedelta
 
 from bus import events, trace
 from bus.errors import BusError
@@ -21,6 +22,8 @@ from webapp.project.broker import publisher
 logger = logging.getLogger(__name__)
 
 BATCH = 500
+# Younger rows are most likely just being published by the request that wrote them.
+GRACE = timedelta(seconds=1)
 
 
 def add(event: Event) -> None:

@@ -70,6 +70,11 @@ class Broker:
     def port(self) -> int:
         return self._server.port
 
+    @property
+    def other_database(self) -> str:
+        """The URL of a part of it that no broker uses."""
+        return self._server.database(1)
+
     def declare(self) -> None:
         declare(self._server.url, topology.EVENT_QUEUES)
 
