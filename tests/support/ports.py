@@ -12,6 +12,7 @@ HOST = "127.0.0.1"
 LOWEST, HIGHEST = 20_000, 32_000
 # Test workers that run side by side must not choose the same (pytest-xdist names them gw0, gw1…).
 WORKERS = 4
+_given: set[int] = set()
 
 
 def free_port() -> int:
@@ -19,13 +20,16 @@ def free_port() -> int:
 
 
 def free_ports(count: int) -> int:
-    """The first of ``count`` neighbouring ports that are all free."""
+    """The first of ``count`` neighbouring ports that are all free, and were not given before:
+    their servers may start later, or again."""
     worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
     share = (HIGHEST - LOWEST) // WORKERS
     lowest = LOWEST + worker % WORKERS * share
     while True:
         first = random.randrange(lowest, lowest + share - count)
-        if _are_free(range(first, first + count)):
+        ports = range(first, first + count)
+        if _given.isdisjoint(ports) and _are_free(ports):
+            _given.update(ports)
             return first
 
 
