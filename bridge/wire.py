@@ -35,6 +35,9 @@ library_logger.setLevel(logging.WARNING)
 MAX_MESSAGE_BYTES = 4 * MAX_FRAME_BYTES
 # More than that waiting in the transport is a reader that is behind.
 BEHIND_BYTES = 64 * 1024
+# What the kernel takes that it cannot send yet; it would take megabytes that nobody reads, before
+# anything piled up here.
+UNSENT_BYTES = 16 * 1024
 
 
 class Wire(asyncio.Protocol):
@@ -134,9 +137,8 @@ class Wire(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
         self._transport.set_write_buffer_limits(high=BEHIND_BYTES)
-        # Else the kernel takes megabytes that nobody reads, before anything piles up here.
         transport.get_extra_info("socket").setsockopt(
-            socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, BEHIND_BYTES
+            socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES
         )
         self.address = str((transport.get_extra_info("peername") or ("",))[0])
         if self._host.connected(self):
