@@ -110,13 +110,18 @@ class Room:
         self._write()
         return self._written, in_step
 
-    def catch_up(self, reading: Reading) -> None:
-        """Applies a reading of the log that was made after ``position``."""
+    def catch_up(self, reading: Reading, asked: Position | None) -> None:
+        """Applies a reading of the log after ``asked``, the position when it was asked for."""
         now = self.position
-        if now is None or not (reading.recovered or _is_older(reading.position, now)):
+        if not now or not asked or _went_back(reading.position, asked):
             self._start_anew(reading)
-        else:
-            self._deliver_newer(reading)
+        elif reading.recovered:
+            # To be delivered by turns like all others: there may be hundreds.
+            epoch = reading.position.epoch
+            newer = [Published(Position(epoch, e.offset), e.event) for e in reading.entries]
+            self._waiting.extendleft(reversed(newer))
+        elif not _is_older(reading.position, now):
+            self._start_anew(reading)
         self.catching_up = False
         self.opened.set()
 
@@ -135,16 +140,21 @@ class Room:
             return since if since.offset < now.offset else now
         return now if self._tail.has_latest else None
 
-    def absorb(self, reading: Reading) -> bool:
-        """Takes in a joiner's reading, so that the room is as far as it; False if it cannot."""
+    def absorb(self, reading: Reading, asked: Position | None) -> bool:
+        """Takes in a joiner's reading, so that the room is as far as it; False if it cannot.
+
+        ``asked`` is how far the room was when it was asked for.
+        """
         now = self.position
         if not now or reading.position.epoch != now.epoch:
+            return False
+        if asked and _went_back(reading.position, asked):
             return False
         self._tail.extend_back(reading, now)
         return self._deliver_newer(reading)
 
     def admit(self, socket: Socket, since: Position | None, reading: Reading) -> None:
-        """Lets ``socket`` in, after ``absorb(reading)``, and sends it what it lacks."""
+        """Lets ``socket`` in, after ``absorb`` of ``reading``, and sends it what it lacks."""
         removal = self._joining.pop(socket, None)
         if removal is None or not self.position:
             socket.dropped(self.room_id, "resync")
@@ -266,6 +276,12 @@ class Room:
             frame = encode_subscribed(self.room_id, now, entries, recovered=start is not None)
             self._answer = start, frame
         return self._answer[1]
+
+
+def _went_back(position: Position, asked: Position) -> bool:
+    """Whether a log has lost its end: a failover took it back. What follows has offsets that were
+    used before."""
+    return position.epoch == asked.epoch and position.offset < asked.offset
 
 
 def _is_older(position: Position, than: Position) -> bool:

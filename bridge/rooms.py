@@ -67,11 +67,13 @@ class Rooms:
         self._remember(room)
         try:
             await self._opened(room)
+            asked = room.position
             # Made after the room began to look out for the user's removal: none is missed.
             reading = await self._reader.read(room_id, room.wanted(since), socket.user_id)
             if reading.removed:
                 return False
-            if await self._is_older(ticket_issued_at, reading) or not self._absorb(room, reading):
+            is_older = await self._is_older(ticket_issued_at, reading)
+            if is_older or not self._absorb(room, reading, asked):
                 socket.dropped(room_id, "resync")
             else:
                 room.admit(socket, since, reading)
@@ -167,9 +169,9 @@ class Rooms:
             and await self._reader.intact_since() > ticket_issued_at
         )
 
-    def _absorb(self, room: Room, reading: Reading) -> bool:
+    def _absorb(self, room: Room, reading: Reading, asked: Position | None) -> bool:
         """Brings the room as far as ``reading``; False if that is of another life of the log."""
-        if room.absorb(reading):
+        if room.absorb(reading, asked):
             return True
         self._doubt(room)
         if room.position and room.position.epoch == reading.position.epoch:
@@ -230,8 +232,9 @@ class Rooms:
         backoff = Backoff(longest=2.0)
         while not room.is_empty:
             room.doubted = False
+            asked = room.position
             try:
-                reading = await self._reader.read(room.room_id, room.position)
+                reading = await self._reader.read(room.room_id, asked)
             except SinkUnavailable as error:
                 logger.debug("room %s: %s", room.room_id, error)
                 await asyncio.sleep(backoff.next())
@@ -239,7 +242,7 @@ class Rooms:
             # A doubt that came during the reading asks for another: this one may be too old.
             if room.doubted:
                 continue
-            room.catch_up(reading)
+            room.catch_up(reading, asked)
             self._schedule(room)
             self._close_if_empty(room)
             return

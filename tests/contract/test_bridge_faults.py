@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
+from contextlib import closing
 
 import pytest
 import redis
@@ -14,6 +15,7 @@ from bus.events import Event
 from bus.room_log import RoomLogWriter, keys_of
 from tests.contract import chat
 from tests.contract.chat import Bridge, Browser, added, bodies, position, posted, removed
+from tests.contract.test_room_log import restore, saved
 from tests.support.ports import is_open
 from tests.support.proxy import Proxy
 from tests.support.servers import Redis
@@ -89,6 +91,25 @@ def test_a_lost_last_message_is_found_by_the_patrol(
     ):
         append_unpublished(client, posted(room_id, "lost"))
         assert alice.bodies(1) == ["lost"]
+
+
+def test_a_failover_that_took_events_back_sends_everybody_for_a_fresh_ticket(
+    server: Redis, bridge: Bridge, client: redis.Redis, writer: RoomLogWriter, room_id: uuid.UUID
+) -> None:
+    """And whoever writes now did not know of them, so their offsets are used again."""
+    with bridge.browser(ALICE, room_id) as alice:
+        writer.append([posted(room_id, "kept")])
+        replica = saved(client, room_id)
+        writer.append([posted(room_id, "lost"), posted(room_id, "lost, too")])
+        assert alice.bodies(3) == ["kept", "lost", "lost, too"]
+        restore(client, replica)
+        assert client.client_kill_filter(_type="pubsub") == 1
+        alice.expect("unsubscribed", reason="resync")
+        with closing(RoomLogWriter.connect(server.url)) as standby:
+            standby.append([posted(room_id, "new")])
+        alice.authenticate(ALICE, room_id)
+        answer = alice.subscribe(room_id)
+        assert bodies(answer["events"]) == ["kept", "new"]
 
 
 def test_rubbish_on_the_channel_changes_nothing(

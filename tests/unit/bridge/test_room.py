@@ -69,7 +69,7 @@ class FakeSocket:
 
 def open_room(offset: int = 0) -> Room:
     room = Room(ROOM)
-    room.catch_up(reading(offset, recovered=False))
+    room.catch_up(reading(offset, recovered=False), room.position)
     return room
 
 
@@ -86,7 +86,7 @@ def come_in(room: Room, socket: FakeSocket, since: int | None = None) -> None:
     room.join(socket)
     assert room.position
     read = reading(room.position.offset)
-    assert room.absorb(read)
+    assert room.absorb(read, room.position)
     room.admit(socket, since=None if since is None else Position(EPOCH, since), reading=read)
 
 
@@ -161,7 +161,7 @@ def test_a_catch_up_delivers_what_was_missed_then_what_waited() -> None:
     room.catching_up = True
     assert deliver(room, *map(published, (5, 6, 7)))
     assert socket.got == []
-    room.catch_up(reading(6, entries(4, 5, 6)))
+    room.catch_up(reading(6, entries(4, 5, 6)), room.position)
     assert not room.catching_up
     assert deliver(room)
     assert socket.got == [4, 5, 6, 7]
@@ -172,7 +172,7 @@ def test_a_catch_up_that_left_a_gap_asks_for_another() -> None:
     socket = joined(room)
     room.catching_up = True
     room.publish(published(6))
-    room.catch_up(reading(4, entries(4)))
+    room.catch_up(reading(4, entries(4)), room.position)
     assert not deliver(room)
     assert socket.got == [4]
 
@@ -182,19 +182,51 @@ def test_a_catch_up_that_a_joiner_has_overtaken_repeats_nothing() -> None:
     socket = joined(room)
     room.catching_up = True
     room.join(FakeSocket())
-    assert room.absorb(reading(5, entries(4, 5)))
-    room.catch_up(reading(4, entries(4)))
+    assert room.absorb(reading(5, entries(4, 5)), room.position)
+    room.catch_up(reading(4, entries(4)), Position(EPOCH, 3))
+    assert deliver(room)
     assert socket.got == [4, 5]
     room.catching_up = True
-    room.catch_up(reading(5, entries(3, 4, 5), recovered=False))
+    room.catch_up(reading(5, entries(3, 4, 5), recovered=False), Position(EPOCH, 2))
     assert socket.got == [4, 5]
+
+
+def test_a_log_that_went_back_sends_everybody_away() -> None:
+    """A failover took back 4 and 5, and offsets are used again."""
+    room = open_room(5)
+    socket = joined(room)
+    room.catching_up = True
+    assert deliver(room, published(4), published(5))
+    room.catch_up(reading(3, recovered=False), room.position)
+    assert socket.got == ["resync"]
+    come_in(room, socket)
+    assert deliver(room, published(4), published(5))
+    assert socket.got == ["resync", "subscribed", 4, 5]
+
+
+def test_a_log_that_went_back_lets_nobody_in() -> None:
+    room = open_room(5)
+    room.join(FakeSocket())
+    assert not room.absorb(reading(3, recovered=False), room.position)
+
+
+def test_what_was_missed_is_delivered_by_turns() -> None:
+    room = open_room()
+    socket = joined(room)
+    room.catching_up = True
+    room.catch_up(reading(100, entries(*range(1, 101))), room.position)
+    assert socket.got == []
+    room.advance(1)
+    assert socket.got == [1]
+    assert deliver(room)
+    assert socket.got == [*range(1, 101)]
 
 
 def test_a_lost_part_sends_everybody_away() -> None:
     room = open_room(3)
     socket, joining = joined(room), FakeSocket()
     room.join(joining)
-    room.catch_up(reading(20, entries(19, 20), recovered=False))
+    room.catch_up(reading(20, entries(19, 20), recovered=False), room.position)
     assert socket.got == ["resync"]
     assert room.is_empty
     room.admit(joining, None, reading(20))
@@ -208,10 +240,10 @@ def test_a_new_room_waits_for_its_position() -> None:
     room.join(socket)
     assert not room.opened.is_set()
     assert deliver(room, published(4), published(5))
-    room.catch_up(reading(4, entries(3, 4), recovered=False))
+    room.catch_up(reading(4, entries(3, 4), recovered=False), room.position)
     assert room.opened.is_set()
     read = reading(4)
-    assert room.absorb(read)
+    assert room.absorb(read, room.position)
     room.admit(socket, None, read)
     assert deliver(room)
     assert socket.got == ["subscribed", 3, 4, 5]
@@ -221,7 +253,7 @@ class TestComingBack:
     def test_what_the_room_has_is_not_read_again(self) -> None:
         room = Room(ROOM)
         room.join(FakeSocket())
-        room.catch_up(reading(4, entries(3, 4), recovered=False))
+        room.catch_up(reading(4, entries(3, 4), recovered=False), room.position)
         deliver(room, published(5))
         for since in (None, Position("other", 9), Position(EPOCH, 2), Position(EPOCH, 9)):
             assert room.wanted(since) == Position(EPOCH, 5)
@@ -234,7 +266,7 @@ class TestComingBack:
     def test_everybody_gets_what_they_lack(self, since: int | None, expected: list[int]) -> None:
         room = Room(ROOM)
         room.join(FakeSocket())
-        room.catch_up(reading(4, entries(3, 4), recovered=False))
+        room.catch_up(reading(4, entries(3, 4), recovered=False), room.position)
         deliver(room, published(5))
         for _ in range(2):
             socket = FakeSocket()
@@ -245,7 +277,7 @@ class TestComingBack:
         room = open_room(5)
         room.join(FakeSocket())
         assert room.wanted(Position(EPOCH, 2)) == Position(EPOCH, 2)
-        assert room.absorb(reading(5, entries(3, 4, 5)))
+        assert room.absorb(reading(5, entries(3, 4, 5)), room.position)
         assert room.wanted(Position(EPOCH, 2)) == Position(EPOCH, 5)
         socket = FakeSocket()
         come_in(room, socket, 3)
@@ -256,7 +288,7 @@ class TestComingBack:
         socket = FakeSocket()
         room.join(socket)
         read = reading(100, entries(99, 100), recovered=False)
-        assert room.absorb(read)
+        assert room.absorb(read, room.position)
         frames: list[Encoded] = []
         socket.push = frames.append  # type: ignore[method-assign]
         room.admit(socket, Position(EPOCH, 2), read)
@@ -269,7 +301,7 @@ class TestComingBack:
         early, late = joined(room), FakeSocket()
         room.join(late)
         read = reading(5, entries(4, 5))
-        assert room.absorb(read)
+        assert room.absorb(read, room.position)
         room.admit(late, Position(EPOCH, 4), read)
         assert deliver(room, *map(published, (4, 5, 6)))
         assert early.got == [4, 5, 6]
@@ -279,8 +311,8 @@ class TestComingBack:
         room = open_room(3)
         socket = joined(room)
         room.join(FakeSocket())
-        assert not room.absorb(reading(900, entries(899, 900), recovered=False))
-        assert not room.absorb(reading(1, epoch="e2"))
+        assert not room.absorb(reading(900, entries(899, 900), recovered=False), room.position)
+        assert not room.absorb(reading(1, epoch="e2"), room.position)
         assert socket.got == []
 
     def test_nothing_is_kept_for_nobody(self) -> None:
@@ -307,7 +339,7 @@ class TestRemoval:
         room.join(socket)
         read = reading(0)
         deliver(room, published(1), published(2, removal(BOB)), published(3))
-        assert room.absorb(read)
+        assert room.absorb(read, Position(EPOCH, 0))
         room.admit(socket, None, read)
         deliver(room, published(4))
         assert socket.got == ["removed"]
@@ -320,7 +352,7 @@ class TestRemoval:
         read = reading(2, (Entry(1, removal(BOB)), Entry(2, message(2))))
         for socket in (before, after):
             room.join(socket)
-            assert room.absorb(read)
+            assert room.absorb(read, room.position)
             room.admit(socket, Position(EPOCH, 2), read)
         deliver(room, published(1, removal(BOB)), published(2), published(3))
         assert before.got == after.got == ["subscribed", 3]
@@ -364,7 +396,8 @@ class Play:
         self.wire: list[Published] = []
         self.catch_up: Reading | None = None
         self.joining: list[tuple[FakeSocket, Position]] = []
-        self.readings: list[tuple[FakeSocket, Position, Reading]] = []
+        self.asked: Position | None = None
+        self.readings: list[tuple[FakeSocket, Position, Position | None, Reading]] = []
         self.joined: list[tuple[FakeSocket, int]] = []
 
     def run(self) -> None:
@@ -416,12 +449,13 @@ class Play:
 
     def read_to_catch_up(self) -> None:
         if self.room.catching_up and not self.catch_up:
-            self.catch_up = self.since(self.room.position)
+            self.asked = self.room.position
+            self.catch_up = self.since(self.asked)
 
     def apply_catch_up(self) -> None:
         if self.catch_up:
             read, self.catch_up = self.catch_up, None
-            self.room.catch_up(read)
+            self.room.catch_up(read, self.asked)
             if not self.room.advance(10**9)[1]:
                 self.doubt()
 
@@ -436,15 +470,16 @@ class Play:
             socket, since = self.joining.pop(0)
             read = self.since(self.room.wanted(since))
             gone = self.removed_at > 0 and socket.user_id == BOB
-            self.readings.append((socket, since, replace(read, removed=gone)))
+            asked = self.room.position
+            self.readings.append((socket, since, asked, replace(read, removed=gone)))
 
     def admit(self) -> None:
         if not self.readings:
             return
-        socket, since, read = self.readings.pop(0)
+        socket, since, asked, read = self.readings.pop(0)
         if read.removed:
             self.room.give_up(socket)
-        elif self.room.absorb(read):
+        elif self.room.absorb(read, asked):
             self.room.admit(socket, since, read)
             self.joined.append((socket, since.offset))
         else:
