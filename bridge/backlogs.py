@@ -1,8 +1,9 @@
-"""Readers that are behind: how much waits for each, since when, and the end of those who stay."""
+"""Readers that are behind: how much waits for each, and the end of those who do not read on."""
 
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from typing import Protocol
 
 from bridge import metrics
@@ -19,22 +20,35 @@ class Reader(Protocol):
         ...
 
     def cut_slow(self) -> None:
-        """It was behind too far or for too long."""
+        """It was behind too far, or read too little."""
         ...
 
 
+@dataclass(slots=True)
+class Backlog:
+    """``unread`` when it was looked at last; since ``since`` the reader has taken ``taken``."""
+
+    since: float
+    unread: int
+    taken: int = 0
+
+
 class Backlogs:
-    """The readers of one server for whom more waits than the transport likes to hold."""
+    """The readers of one server for whom more waits than the transport likes to hold.
+
+    One is cut off when more than ``limits.unread`` waits for it, or when it takes less than
+    ``limits.least_read`` in ``limits.behind`` seconds.
+    """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, limits: Limits) -> None:
         self._loop = loop
         self._limits = limits
-        self._since: dict[Reader, float] = {}
+        self._backlogs: dict[Reader, Backlog] = {}
         self._is_watching = False
 
     def begin(self, reader: Reader) -> None:
         """``reader`` is behind from now on."""
-        self._since[reader] = self._loop.time()
+        self._backlogs[reader] = Backlog(self._loop.time(), reader.unread)
         if not self._is_watching:
             self._is_watching = True
             # Not at once: all of it may have been written in this turn of the loop.
@@ -42,22 +56,25 @@ class Backlogs:
 
     def end(self, reader: Reader) -> None:
         """``reader`` has caught up, or gone; does nothing for one that was not behind."""
-        self._since.pop(reader, None)
+        self._backlogs.pop(reader, None)
 
     def __contains__(self, reader: Reader) -> bool:
-        return reader in self._since
+        return reader in self._backlogs
 
     def _look(self) -> None:
-        oldest = self._loop.time() - self._limits.behind
-        waiting = 0
-        for reader, since in list(self._since.items()):
-            unread = reader.unread
-            if unread > self._limits.unread or since <= oldest:
+        now = self._loop.time()
+        for reader, backlog in list(self._backlogs.items()):
+            self._note(backlog, reader.unread, now)
+            if backlog.unread > self._limits.unread or backlog.since <= now - self._limits.behind:
                 self.end(reader)
                 reader.cut_slow()
-            else:
-                waiting += unread
-        metrics.UNREAD.set(waiting)
-        self._is_watching = bool(self._since)
+        metrics.UNREAD.set(sum(backlog.unread for backlog in self._backlogs.values()))
+        self._is_watching = bool(self._backlogs)
         if self._is_watching:
             self._loop.call_later(LOOK_SECONDS, self._look)
+
+    def _note(self, backlog: Backlog, unread: int, now: float) -> None:
+        backlog.taken += max(0, backlog.unread - unread)
+        backlog.unread = unread
+        if backlog.taken >= self._limits.least_read:
+            backlog.since, backlog.taken = now, 0

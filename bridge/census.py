@@ -6,6 +6,8 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Sequence
+from functools import lru_cache
+from ipaddress import ip_address
 from typing import Protocol
 
 from bridge import metrics
@@ -57,7 +59,7 @@ class Census:
 
     def add(self, wire: Wire) -> None:
         self._wires.add(wire)
-        self._addresses[wire.address] += 1
+        self._addresses[_network(wire.address)] += 1
         self.empty.clear()
         metrics.CONNECTIONS.inc()
 
@@ -75,10 +77,11 @@ class Census:
         """A proxy said whom ``wire`` is from."""
         self._leave_address(wire.address)
         wire.address = address
-        self._addresses[address] += 1
+        self._addresses[_network(address)] += 1
 
     def at(self, address: str) -> int:
-        return self._addresses[address]
+        """How many connections there are from where ``address`` is."""
+        return self._addresses[_network(address)]
 
     def welcome(self, guest: Guest) -> None:
         """``guest`` has got in."""
@@ -107,6 +110,19 @@ class Census:
         return tuple(self._guests.get(user_id, ()))
 
     def _leave_address(self, address: str) -> None:
-        self._addresses[address] -= 1
-        if not self._addresses[address]:
-            del self._addresses[address]
+        network = _network(address)
+        self._addresses[network] -= 1
+        if not self._addresses[network]:
+            del self._addresses[network]
+
+
+@lru_cache(maxsize=10_000)
+def _network(address: str) -> str:
+    """What one customer has: an address, of IPv6 all with the same first 64 bits (RFC 6177)."""
+    try:
+        parsed = ip_address(address)
+    except ValueError:
+        return address  # as a proxy tells it
+    if parsed.version == 4:
+        return address
+    return str(parsed.ipv4_mapped or int(parsed) >> 64)

@@ -14,20 +14,23 @@ from bridge.census import Census
 from bridge.limits import Limits
 from bridge.protocol import Close, ErrorCode, FromBrowser, Reason, Refused
 from bridge.rooms import Rooms
-from bridge.tickets import LOGGED_OUT, TicketDesk
+from bridge.tickets import LOGGED_OUT, UNCHECKED, TicketDesk
 from bridge.wire import Wire
 from bus.errors import SinkUnavailable
 from bus.room_asides import Somebody
-from bus.room_log import Position
+from bus.room_log import ANSWER_SECONDS, Position
 from bus.ticket import Ticket
 
 logger = logging.getLogger(__name__)
 
+# For the check of a ticket: longer than Redis is given to answer.
+CHECKING_SECONDS = 2 * ANSWER_SECONDS
 # Frames that may wait for the answer to an earlier one before no more are read.
 MOST_WAITING = 16
 
 NO_MEMBER = "You are not a member of this room, or your ticket is older than your membership."
 NOT_SUBSCRIBED = "You have not subscribed to this room."
+NO_TICKET = Refused(Close.BAD_TICKET, "no ticket came in time")
 UNAVAILABLE = "The room cannot be read now. Try again in a few seconds."
 
 
@@ -71,7 +74,7 @@ class Connection:
         # While a frame is being answered that needs Redis, and what has come since.
         self._task: asyncio.Task[None] | None = None
         self._waiting: deque[FromBrowser] = deque()
-        self._expire_in(limits.authenticate)
+        self._expire_in(limits.authenticate, NO_TICKET)
         metrics.SOCKETS.inc()
 
     def __str__(self) -> str:
@@ -160,6 +163,9 @@ class Connection:
         return self._ticket
 
     async def _authenticate(self, token: str) -> None:
+        if not self._ticket:
+            # It came in time; whether Redis answers in time is not the browser's fault.
+            self._expire_in(CHECKING_SECONDS, Refused(Close.TRY_LATER, UNCHECKED))
         ticket = await self._desk.take(token)
         if self._ticket and ticket.user_id != self._ticket.user_id:
             raise Refused(Close.BAD_TICKET, "the ticket is another user's")
@@ -167,13 +173,21 @@ class Connection:
             raise Refused(Close.BAD_TICKET, f"ticket refused: {LOGGED_OUT}")
         if not self._ticket:
             self._enter(ticket)
+        if ticket.issued_at >= self._issued_at:
+            self._renew(ticket)
+        user = Somebody(ticket.user_id, ticket.user_name)
+        self._wire.send(protocol.encode(protocol.Ready(user, round(self._limits.refresh))))
+
+    @property
+    def _issued_at(self) -> float:
+        return self._ticket.issued_at if self._ticket else 0.0
+
+    def _renew(self, ticket: Ticket) -> None:
         self._ticket = ticket
-        self._expire_in(self._limits.refresh)
+        self._expire_in(self._limits.refresh, NO_TICKET)
         self._allowed = set(ticket.room_ids)
         for room_id in self._leave(self._joined - self._allowed):
             self._wire.send(protocol.encode(protocol.Unsubscribed(room_id, "removed")))
-        user = Somebody(ticket.user_id, ticket.user_name)
-        self._wire.send(protocol.encode(protocol.Ready(user, round(self._limits.refresh))))
 
     def _enter(self, ticket: Ticket) -> None:
         most = self._limits.sockets_per_user
@@ -182,8 +196,7 @@ class Connection:
         self._ticket = ticket
         self._census.welcome(self)
 
-    def _expire_in(self, seconds: float) -> None:
-        refusal = Refused(Close.BAD_TICKET, "no ticket came in time")
+    def _expire_in(self, seconds: float, refusal: Refused) -> None:
         self._wire.expire(asyncio.get_running_loop().time() + seconds, refusal)
 
     async def _subscribe(self, ticket: Ticket, frame: protocol.Subscribe) -> None:

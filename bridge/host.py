@@ -26,8 +26,6 @@ from bridge.wire import Wire
 logger = logging.getLogger(__name__)
 
 RETRY_SECONDS = 5
-# Connections beyond the limit that are told so; the rest are cut off.
-TURNED_AWAY = 500
 # So few are sent away no slower than this.
 DRAINED_PER_SECOND = 100
 
@@ -59,13 +57,14 @@ class Host:
         self._proxies = frozenset(settings.proxies)
         self._problem = problem
         self._census = census
+        self._is_draining = False
 
     def connected(self, wire: Wire) -> bool:
-        if self._census.size >= self.limits.sockets + TURNED_AWAY:
+        if self._census.size >= self.limits.sockets + self.limits.turned_away:
             metrics.TURNED_AWAY.labels("sockets").inc()
             return False
         of_address = self._census.at(wire.address)
-        most = self.limits.sockets_per_address + TURNED_AWAY
+        most = self.limits.sockets_per_address + self.limits.turned_away
         if of_address >= most and wire.address not in self._proxies:
             metrics.TURNED_AWAY.labels("address").inc()
             return False
@@ -80,12 +79,14 @@ class Host:
                 problem = self._problem()
                 status = HTTPStatus.SERVICE_UNAVAILABLE if problem else HTTPStatus.OK
                 return wire.reject(status, f"{problem or 'ready'}\n")
+        if self._is_draining:
+            return self._turn_away(wire, HTTPStatus.SERVICE_UNAVAILABLE, "draining")
         if wire.address in self._proxies:
             self._census.move(wire, self._client(wire, request))
         if self._census.size > self.limits.sockets:
-            return self._too_many(wire, HTTPStatus.SERVICE_UNAVAILABLE, "sockets")
+            return self._turn_away(wire, HTTPStatus.SERVICE_UNAVAILABLE, "sockets")
         if self._census.at(wire.address) > self.limits.sockets_per_address:
-            return self._too_many(wire, HTTPStatus.TOO_MANY_REQUESTS, "address")
+            return self._turn_away(wire, HTTPStatus.TOO_MANY_REQUESTS, "address")
         return None
 
     def opened(self, wire: Wire) -> Connection:
@@ -97,6 +98,8 @@ class Host:
     async def drain(self, seconds: float) -> None:
         """Sends everybody away with 1012, spread over ``seconds`` at most, so that they do not
         all come back at once; ends when they have gone, and cuts off who does not take part."""
+        # Whose handshake comes only now would not be among those who are told.
+        self._is_draining = True
         restarting = Refused(Close.RESTARTING, "the server restarts; connect again")
         loop = asyncio.get_running_loop()
         window = min(seconds, self._census.size / DRAINED_PER_SECOND)
@@ -110,9 +113,9 @@ class Host:
         for wire in self._census.wires:
             wire.abort()
 
-    def _too_many(self, wire: Wire, status: HTTPStatus, what: str) -> Response:
-        metrics.TURNED_AWAY.labels(what).inc()
-        response = wire.reject(status, "Too many connections. Try again in a few seconds.\n")
+    def _turn_away(self, wire: Wire, status: HTTPStatus, why: str) -> Response:
+        metrics.TURNED_AWAY.labels(why).inc()
+        response = wire.reject(status, f"Turned away ({why}). Try again in a few seconds.\n")
         response.headers["Retry-After"] = str(RETRY_SECONDS)
         return response
 

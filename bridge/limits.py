@@ -8,9 +8,10 @@ from dataclasses import dataclass
 @dataclass(frozen=True, slots=True)
 class Limits:
     """Seconds until the handshake, until the first ticket, until a fresh one, without any frame,
-    for taking part in the closing, and behind with reading; bytes that may wait for a reader;
-    frames that may come at once, and after that per second; open sockets in all, from one
-    address, and of one user."""
+    and for taking part in the closing; the seconds in which a reader that is behind must take
+    ``least_read`` bytes, and the bytes that may wait for it; frames that may come at once, and
+    after that per second; open sockets in all, from one address, and of one user; connections
+    beyond these that are told so, the rest are cut off."""
 
     handshake: float = 5.0
     authenticate: float = 5.0
@@ -18,12 +19,14 @@ class Limits:
     silence: float = 75.0
     close: float = 5.0
     behind: float = 5.0
+    least_read: int = 16 * 1024
     unread: int = 1024 * 1024
     frames: int = 1_200
     frames_per_second: int = 20
     sockets: int = 20_000
     sockets_per_address: int = 1_000
     sockets_per_user: int = 50
+    turned_away: int = 500
 
 
 class Allowance:

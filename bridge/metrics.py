@@ -7,15 +7,22 @@ from prometheus_client import Counter, Gauge, Histogram
 from bus.metrics import LATENCY_BUCKETS
 
 CONNECTIONS = Gauge("chatbus_bridge_connections", "Connections, with or without a handshake")
-SOCKETS = Gauge("chatbus_bridge_sockets", "Browsers' sockets that are open")
+SOCKETS = Gauge(
+    "chatbus_bridge_sockets", "Browsers' sockets that are open, with a ticket or still without"
+)
 UNREAD = Gauge(
     "chatbus_bridge_unread_bytes", "Bytes that wait for the readers for whom more than 64 KiB wait"
 )
 TURNED_AWAY = Counter(
-    "chatbus_bridge_turned_away", "Connections refused for their number, by which", ["limit"]
+    "chatbus_bridge_turned_away",
+    "Connections refused for the number of all sockets, or from their address, or while draining",
+    ["limit"],
 )
 CLOSINGS = Counter(
-    "chatbus_bridge_closings", "Sockets that ended, by the code that the bridge sent", ["code"]
+    "chatbus_bridge_closings",
+    "Sockets that ended, by the code that the bridge sent; browser: it said goodbye first; "
+    "none: the connection was lost",
+    ["code"],
 )
 RECOVERIES = Counter(
     "chatbus_bridge_recoveries",

@@ -76,6 +76,7 @@ class Room:
         self._joining: dict[Socket, int] = {}
         # Delivered, but not yet written; empty between the calls of this class.
         self._frames: list[Encoded] = []
+        self._events = 0
         self._oldest: float | None = None
         self._written = 0
         # The last answer to a joining, for others who come from the same position.
@@ -216,6 +217,7 @@ class Room:
         if not self._oldest:
             self._oldest = event_time(entry.event)
         self._frames.append(frame)
+        self._events += 1
         self._written += len(frame) * len(self._sockets)
 
     def _deliver_aside(self, aside: Aside) -> None:
@@ -229,7 +231,8 @@ class Room:
         if not self._frames:
             return
         frames = Encoded(b"".join(self._frames))
-        metrics.FRAMES.inc(len(self._frames) * len(self._sockets))
+        metrics.FRAMES.inc(self._events * len(self._sockets))
+        self._events = 0
         if self._oldest:
             metrics.LAG_SECONDS.observe(max(0.0, time.time() - self._oldest))
         self._frames.clear()

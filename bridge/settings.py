@@ -13,6 +13,8 @@ from bus.ticket import KeySet
 
 # For Redis, logs, the health listener and whatever Python opens.
 OTHER_FILES = 200
+# For sockets, at least.
+LEAST_FILES = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +70,18 @@ def _limits(environment: Environment) -> Limits:
         return environment.integer(name, default, minimum=minimum, maximum=2**30)
 
     usual = Limits()
+    files = take_files() - OTHER_FILES
+    if files < LEAST_FILES:
+        problem = f"cannot be had: {files + OTHER_FILES} open files are allowed (ulimit -n)"
+        raise SettingError("BRIDGE_SOCKETS", f"{problem}; accepted are {LEAST_FILES + OTHER_FILES}")
+    turned_away = min(usual.turned_away, files // 5)
     return Limits(
         unread=number("BRIDGE_UNREAD", usual.unread, minimum=128 * 1024),
         frames_per_second=number("BRIDGE_FRAME_RATE", usual.frames_per_second),
-        sockets=min(number("BRIDGE_SOCKETS", usual.sockets), take_files() - OTHER_FILES),
+        sockets=min(number("BRIDGE_SOCKETS", usual.sockets), files - turned_away),
         sockets_per_address=number("BRIDGE_SOCKETS_PER_ADDRESS", usual.sockets_per_address),
         sockets_per_user=number("BRIDGE_SOCKETS_PER_USER", usual.sockets_per_user),
+        turned_away=turned_away,
     )
 
 

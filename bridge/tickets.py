@@ -12,6 +12,7 @@ from bus.ticket import KeySet, Ticket
 from bus.together import Together
 
 CLAIMS_AT_ONCE = 256
+UNCHECKED = "tickets cannot be checked now"
 LOGGED_OUT = "its login session has ended"
 
 
@@ -32,7 +33,7 @@ class TicketDesk:
         try:
             problem = await self._claims.ask(ticket)
         except SinkUnavailable as error:
-            raise Refused(Close.TRY_LATER, "tickets cannot be checked now") from error
+            raise Refused(Close.TRY_LATER, UNCHECKED) from error
         if problem:
             raise Refused(Close.BAD_TICKET, f"ticket refused: {problem}")
         return ticket

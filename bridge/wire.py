@@ -129,7 +129,7 @@ class Wire(asyncio.Protocol):
 
     def abort(self) -> None:
         """Cuts the connection without a word."""
-        self._end_talk(None)
+        self._end_talk("none")
         self._transport.abort()
 
     # asyncio.Protocol
@@ -155,8 +155,7 @@ class Wire(asyncio.Protocol):
                 self._take_frame(self._talk, event)
         self._flush()
         if self._talk and self._protocol.state is not State.OPEN:
-            sent = self._protocol.close_sent
-            self._end_talk(sent.code if sent else None)
+            self._end_talk(self._closing())
 
     def eof_received(self) -> None:
         self._protocol.receive_eof()
@@ -165,7 +164,7 @@ class Wire(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         if self._timer:
             self._timer.cancel()
-        self._end_talk(None)
+        self._end_talk("none")
         # They refer to it: else all of it would be left to the garbage collector.
         self._protocol.parser.close()
         self._protocol.parser_exc = self._protocol.handshake_exc = None
@@ -227,11 +226,17 @@ class Wire(asyncio.Protocol):
 
     # Ending
 
-    def _end_talk(self, code: int | None) -> None:
+    def _closing(self) -> int | str:
+        """Of the close frames that were exchanged, whose was first: our code, or the browser."""
+        sent = self._protocol.close_sent
+        return "browser" if not sent or self._protocol.close_rcvd_then_sent else sent.code
+
+    def _end_talk(self, code: int | str) -> None:
+        """``code`` is for the metrics."""
         talk, self._talk = self._talk, None
         if not talk:
             return
-        metrics.CLOSINGS.labels(code or "none").inc()
+        metrics.CLOSINGS.labels(code).inc()
         talk.closed()
         self._message = None
         self._ends_at, self._refusal = self._loop.time() + self._host.limits.close, None

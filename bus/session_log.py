@@ -64,23 +64,26 @@ class SessionLogReader:
 
     def __init__(self, client: redis.asyncio.Redis) -> None:
         self._client = client
-        self._position: str | None = None
+        # Where the next reading begins.
+        self._start: str | None = None
 
     async def read(self) -> list[EndedSession]:
         """What has ended since the last reading; the first one tells of those whose tickets may
         still be on their way. Raises SinkUnavailable."""
         ended: list[EndedSession] = []
         async with answering():
+            start = self._start or await self._first_start()
             while True:
-                page: Any = await self._client.xrange(_LOG, await self._start(), count=PAGE)
+                page: Any = await self._client.xrange(_LOG, start, count=PAGE)
                 for position, fields in page:
-                    self._position = position.decode()
+                    start = f"({position.decode()}"
                     ended.append(EndedSession(int(fields[b"user"]), fields[b"session"].decode()))
                 if len(page) < PAGE:
-                    return ended
+                    break
+        # Not before all of it was read: what is not returned must be read again.
+        self._start = start
+        return ended
 
-    async def _start(self) -> str:
-        if self._position:
-            return f"({self._position}"
+    async def _first_start(self) -> str:
         seconds, _ = await self._client.time()
         return f"{(int(seconds) - TICKET_SECONDS) * 1_000}-0"

@@ -86,6 +86,7 @@ class Bridge:
         self.port = settings.port
         self._settings = settings
         self._wait = wait
+        self._is_stopping = False
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._run)
 
@@ -105,9 +106,15 @@ class Bridge:
         return not self._thread.is_alive()
 
     def __exit__(self, *exception: object) -> None:
-        self._loop.call_soon_threadsafe(self._stop.set)
+        self.stop()
         self._thread.join(SECONDS)
         assert not self._thread.is_alive()
+
+    def stop(self) -> None:
+        """Does not wait for its end."""
+        if not self._is_stopping:
+            self._is_stopping = True
+            self._loop.call_soon_threadsafe(self._stop.set)
 
     def _run(self) -> None:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

@@ -16,10 +16,7 @@ from websockets.frames import Frame, Opcode
 
 from bridge.compression import deflated
 from bridge.protocol import Encoded, Pong, encode, encode_subscribed
-from bridge.settings import BridgeSettings
-from bus.errors import SettingError
 from bus.room_log import Entry, Position, RoomLogWriter
-from bus.settings import Environment
 from tests.contract import chat
 from tests.contract.chat import Bridge, Browser, bodies, posted
 
@@ -125,15 +122,3 @@ def _inflated(data: bytes, bits: int) -> Iterator[bytes]:
         frame = Frame(Opcode.TEXT, payload, rsv1=bool(data[0] & 0x40))
         yield bytes(extension.decode(frame).data)
         data = data[start + length :]
-
-
-@pytest.mark.parametrize("bits", ["1", "8", "16", "yes"])
-def test_a_window_that_there_is_not_is_refused(bits: str) -> None:
-    values = {
-        "ALLOWED_ORIGINS": chat.ORIGIN,
-        "REDIS_URL": "redis://localhost",
-        "TICKET_KEYS": "k:a-secret-of-32-characters-or-more",
-        "BRIDGE_COMPRESSION": bits,
-    }
-    with pytest.raises(SettingError, match=r"BRIDGE_COMPRESSION.*accepted"):
-        BridgeSettings.from_environment(Environment(values))

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import time
+import uuid
 from collections.abc import Iterator
-from contextlib import ExitStack
-from dataclasses import replace
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, replace
 
 import pytest
+import redis
+from prometheus_client import REGISTRY
 from websockets.exceptions import InvalidStatus
 
+from bridge.census import Census
 from bridge.limits import Allowance, Limits
+from bridge.protocol import Refused
+from bus.room_log import RoomLogWriter
 from bus.ticket import KeySet
 from tests.contract import chat
 from tests.contract.chat import KEYS, ORIGIN, Bridge, Browser
-from tests.support.ports import HOST
+from tests.support.ports import HOST, is_open
 from tests.support.raw_socket import KEY, RawSocket
 from tests.support.wait import wait_until
 
@@ -69,14 +75,17 @@ def test_a_proxys_word_counts_for_the_address(redis_url: str, cleanup: ExitStack
 
 def _handshake(cleanup: ExitStack, bridge: Bridge, address: str) -> bytes:
     raw = cleanup.enter_context(RawSocket(bridge.port))
-    return raw.request(
+    return raw.request(*_handshake_fields(), f"X-Forwarded-For: {address}")
+
+
+def _handshake_fields() -> tuple[str, ...]:
+    return (
         f"Host: {HOST}",
         "Upgrade: websocket",
         "Connection: Upgrade",
         "Sec-WebSocket-Version: 13",
         f"Sec-WebSocket-Key: {KEY}",
         f"Origin: {ORIGIN}",
-        f"X-Forwarded-For: {address}",
     )
 
 
@@ -140,6 +149,87 @@ def test_keys_are_rotated_without_refusing_anybody(redis_url: str) -> None:
                 alice.expect("ready")
             else:
                 assert alice.close_code()[0] == 4401
+
+
+def test_an_older_ticket_takes_nothing_back(
+    redis_url: str, room_id: uuid.UUID, cleanup: ExitStack
+) -> None:
+    """A page may fetch two at the same time; the answers come in any order."""
+    writer = cleanup.enter_context(closing(RoomLogWriter.connect(redis_url)))
+    with Bridge(chat.settings(redis_url)) as bridge, Browser(bridge.url) as alice:
+        older = chat.ticket(ALICE, [])
+        alice.authenticate(ALICE, room_id)
+        alice.subscribe(room_id)
+        alice.send({"type": "authenticate", "ticket": older})
+        alice.expect("ready")
+        writer.append([chat.posted(room_id, "still in")])
+        assert alice.bodies(1) == ["still in"]
+        alice.send({"type": "authenticate", "ticket": chat.ticket(ALICE, [])})
+        alice.expect("unsubscribed", reason="removed")
+        alice.expect("ready")
+
+
+def test_a_ticket_that_came_in_time_is_not_late_because_redis_is(
+    redis_url: str, cleanup: ExitStack
+) -> None:
+    client = cleanup.enter_context(redis.Redis.from_url(redis_url))
+    with (
+        Bridge(chat.settings(redis_url, limits=Limits(authenticate=0.2))) as bridge,
+        Browser(bridge.url) as alice,
+    ):
+        client.client_pause(700, all=True)
+        started = time.monotonic()
+        alice.authenticate(ALICE)
+        assert time.monotonic() - started > 0.3
+
+
+def test_who_comes_in_during_the_drain_is_sent_elsewhere(redis_url: str) -> None:
+    with Bridge(chat.settings(redis_url, drain=5.0)) as bridge, RawSocket(bridge.port) as raw:
+        wait_until(lambda: _number("chatbus_bridge_connections") == 1)
+        bridge.stop()
+        wait_until(lambda: not is_open(bridge.port))
+        head = raw.request(*_handshake_fields())
+        assert head.startswith(b"HTTP/1.1 503 ")
+        assert b"Retry-After: 5" in head
+
+
+def test_a_code_that_the_browser_made_up_counts_as_the_browsers(redis_url: str) -> None:
+    with Bridge(chat.settings(redis_url)) as bridge:
+        before = _number("chatbus_bridge_closings_total", code="browser")
+        with Browser(bridge.url) as alice:
+            alice.socket.close(4508)
+        wait_until(lambda: _number("chatbus_bridge_closings_total", code="browser") == before + 1)
+        assert not _number("chatbus_bridge_closings_total", code="4508")
+
+
+def _number(sample: str, **labels: str) -> float:
+    return REGISTRY.get_sample_value(sample, labels) or 0.0
+
+
+@dataclass(eq=False)
+class Connection:
+    address: str
+
+    def close(self, refused: Refused) -> None: ...
+
+    def abort(self) -> None: ...
+
+
+def test_addresses_of_one_network() -> None:
+    census = Census()
+    for address in ("192.0.2.1", "2001:db8::1", "2001:db8::2", "::ffff:192.0.2.1", "unknown"):
+        wire = Connection(address)
+        census.add(wire)
+    assert census.at("192.0.2.1") == 2
+    assert census.at("192.0.2.2") == 0
+    assert census.at("2001:db8::3") == 2
+    assert census.at("2001:db8:0:1::1") == 0
+    assert census.at("unknown") == 1
+    census.move(wire, "2001:db8::9")
+    assert (census.at("unknown"), census.at("2001:db8::1")) == (0, 3)
+    for each in census.wires:
+        census.remove(each)
+    assert census.at("2001:db8::1") == census.at("192.0.2.1") == 0
 
 
 def test_an_allowance() -> None:

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -59,6 +60,27 @@ def test_a_slow_reader_is_cut_off_and_the_others_are_not(
         assert f"user {BOB} at {HOST}: reader too slow" in caplog.text
         assert b"\x88" not in _read_to_the_end(slow)[-4:]
         reader.nothing_more()
+
+
+def test_a_slow_reader_that_reads_on_is_not_cut_off(
+    redis_url: str, writer: RoomLogWriter, room_id: uuid.UUID
+) -> None:
+    """As over a slow network: some seconds behind, and never still."""
+    limits = Limits(behind=1.0, unread=2**20)
+    with Bridge(chat.settings(redis_url, limits=limits)) as bridge:
+        slow = _stalled_socket(bridge, room_id)
+        writer.append([posted(room_id, "x" * 4_000) for _ in range(150)])
+        writer.append([posted(room_id, "the end")])
+        received = b""
+        started = time.monotonic()
+        while b"the end" not in received:
+            data = slow.recv(16_384)
+            assert data, f"cut off after {len(received)} bytes"
+            received += data
+            # The pace of the network.
+            time.sleep(0.1)
+        assert time.monotonic() - started > 3 * limits.behind
+        slow.close()
 
 
 def test_a_stalled_reader_does_not_hold_up_the_end(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from collections.abc import Iterator
 
@@ -10,9 +11,11 @@ import redis
 
 from bus import session_log
 from bus.errors import SinkUnavailable
-from bus.session_log import EndedSession, end_session
+from bus.room_reader import async_client
+from bus.session_log import EndedSession, SessionLogReader, end_session
 from tests.contract import chat
 from tests.contract.chat import Bridge, Browser
+from tests.support.servers import Redis
 
 ALICE, BOB = 1, 2
 OVER = (4401, "its login session has ended")
@@ -104,3 +107,51 @@ def test_rubbish_on_the_channel_closes_nothing(
 def test_without_redis_a_log_out_is_a_retryable_error() -> None:
     with pytest.raises(SinkUnavailable):
         end_session("redis://127.0.0.1:1", EndedSession(ALICE, "s"))
+
+
+class TestReader:
+    def test_what_a_broken_reading_had_read_is_read_again(
+        self, server: Redis, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        url = server.fresh_database()
+        monkeypatch.setattr(session_log, "PAGE", 2)
+        for user_id in range(1, 6):
+            end_silently(url, user_id, "s")
+        pages: list[object] = []
+
+        async def read() -> list[int]:
+            async with async_client(url) as client:
+                read_page = client.xrange
+
+                async def break_the_second(*arguments: object, **options: object) -> object:
+                    pages.append(arguments)
+                    if len(pages) == 2:
+                        raise redis.ConnectionError("cut")
+                    return await read_page(*arguments, **options)
+
+                monkeypatch.setattr(client, "xrange", break_the_second)
+                reader = SessionLogReader(client)
+                with pytest.raises(SinkUnavailable):
+                    await reader.read()
+                ended = [ended.user_id for ended in await reader.read()]
+                assert await reader.read() == []
+                return ended
+
+        assert asyncio.run(read()) == [1, 2, 3, 4, 5]
+
+    def test_a_first_reading_that_finds_nothing_is_a_beginning_too(
+        self, server: Redis, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A bridge that is cut off for minutes after it misses no log-out."""
+        url = server.fresh_database()
+
+        async def read() -> list[EndedSession]:
+            async with async_client(url) as client:
+                reader = SessionLogReader(client)
+                assert await reader.read() == []
+                end_silently(url, ALICE, "s")
+                # As if as much time had gone by as a first reading looks back.
+                monkeypatch.setattr(session_log, "TICKET_SECONDS", -60)
+                return await reader.read()
+
+        assert asyncio.run(read()) == [EndedSession(ALICE, "s")]
