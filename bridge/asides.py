@@ -7,6 +7,7 @@ import logging
 import math
 import uuid
 from collections import defaultdict
+from itertools import islice
 
 from bridge.rooms import Rooms
 from bus.errors import SinkUnavailable
@@ -15,10 +16,12 @@ from bus.room_asides import REFRESH_SECONDS, LocalUsers, RoomAsides, Somebody
 logger = logging.getLogger(__name__)
 
 TURN_SECONDS = 1.0
-# A thousand rooms a second: Redis, which runs a script for each, and the rooms' sockets have
-# something better to do than to hear all of it at once.
+# Not all at once: Redis, which runs a script for each, and the rooms' sockets have something
+# better to do. Of many rooms more at a time, or they would not all be refreshed in time.
 ROOMS_AT_ONCE = 10
+MOST_BATCHES = 250
 PAUSE_SECONDS = 0.01
+FINISH_SECONDS = 2.0
 MOST_TYPING = 20
 
 
@@ -38,14 +41,40 @@ class Asides:
             users[user_id] = name
 
     async def keep_up(self) -> None:
-        """Tells what has changed, every TURN_SECONDS, until cancelled."""
+        """Tells, about every TURN_SECONDS, until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._keep_telling_typing())
+            tasks.create_task(self._keep_telling_present())
+
+    async def finish(self) -> None:
+        """Tells what is left when everybody has gone, and ``keep_up`` has ended."""
+        try:
+            async with asyncio.timeout(FINISH_SECONDS):
+                await self._tell_present(self._changed(), pause=0.0)
+        except (SinkUnavailable, TimeoutError) as error:
+            logger.debug("not everybody was told who has gone: %s", error)
+
+    async def _keep_telling_typing(self) -> None:
         while True:
             await asyncio.sleep(TURN_SECONDS)
             try:
                 await self._tell_typing()
-                await self._tell_present(self._changed() | self._due())
             except SinkUnavailable as error:
-                logger.debug("nothing is told of presence and typing: %s", error)
+                logger.debug("nothing is told of typing: %s", error)
+
+    async def _keep_telling_present(self) -> None:
+        loop = asyncio.get_running_loop()
+        before = loop.time()
+        while True:
+            await asyncio.sleep(TURN_SECONDS)
+            before, passed = loop.time(), loop.time() - before
+            due = self._due(passed)
+            try:
+                # First, or other bridges would take this one for dead.
+                await self._tell_present(due.copy())
+                await self._tell_present(self._changed() - due, until=loop.time() + TURN_SECONDS)
+            except SinkUnavailable as error:
+                logger.debug("nothing is told of presence: %s", error)
 
     async def _tell_typing(self) -> None:
         typing, self._typing = self._typing, defaultdict(dict)
@@ -55,25 +84,30 @@ class Asides:
                 for room_id, users in typing.items()
             )
 
-    async def _tell_present(self, room_ids: set[uuid.UUID]) -> None:
+    async def _tell_present(
+        self, room_ids: set[uuid.UUID], until: float = math.inf, pause: float = PAUSE_SECONDS
+    ) -> None:
+        """What it does not come to ``until`` then, a time of the loop, counts as changed."""
+        loop = asyncio.get_running_loop()
+        at_once = max(ROOMS_AT_ONCE, len(self._rooms) // MOST_BATCHES)
         try:
-            while room_ids:
-                some = [room_ids.pop() for _ in range(min(ROOMS_AT_ONCE, len(room_ids)))]
+            while room_ids and loop.time() < until:
+                some = list(islice(room_ids, at_once))
                 await self._asides.tell_present([self._local(room_id) for room_id in some])
-                await asyncio.sleep(PAUSE_SECONDS)
-        except SinkUnavailable:
-            self._rooms.changed |= {*some, *room_ids}
-            raise
+                room_ids.difference_update(some)
+                await asyncio.sleep(pause)
+        finally:
+            self._rooms.changed |= room_ids
 
     def _changed(self) -> set[uuid.UUID]:
         changed, self._rooms.changed = self._rooms.changed, set()
         return changed
 
-    def _due(self) -> set[uuid.UUID]:
-        """The share of all rooms that is to be refreshed in this turn."""
+    def _due(self, passed: float) -> set[uuid.UUID]:
+        """The share of all rooms that is to be refreshed when ``passed`` seconds have."""
         if not self._round:
             self._round = self._rooms.ids()
-        count = math.ceil(len(self._rooms) * TURN_SECONDS / REFRESH_SECONDS) or 1
+        count = math.ceil(len(self._rooms) * passed / REFRESH_SECONDS) or 1
         due = set(self._round[-count:])
         del self._round[-count:]
         return due

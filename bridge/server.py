@@ -109,6 +109,8 @@ async def run(
         census = Census()
         sessions = Sessions(feed, SessionLogReader(client), census)
         asides = Asides(rooms, RoomAsides(client))
+        # After the drain, and when the tasks below have ended.
+        stack.push_async_callback(asides.finish)
         work = asyncio.create_task(_work(feed, rooms, sessions, asides, settings.patrol))
         stack.push_async_callback(_cancel, work)
         host = Host(

@@ -14,7 +14,7 @@ from types import FrameType
 
 from bus.backoff import Backoff
 from bus.errors import SettingError
-from bus.process import notify_ready
+from bus.process import die_with_parent, notify_ready
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ class Workers:
         self._due = dict.fromkeys(range(count), 0.0)
         self._started: dict[int, float] = {}
         self._backoffs = [Backoff(longest=10.0) for _ in range(count)]
-        self._ready = 0
+        self._ready: set[int] = set()
         self._stopping = False
         self._exit_code = 0
 
@@ -67,19 +67,22 @@ class Workers:
         for number in [number for number, due in self._due.items() if due <= now]:
             del self._due[number]
             self._started[number] = now
+            end_with_parent = die_with_parent(signal.SIGTERM)
             pid = os.fork()
             if not pid:
-                self._become(number, is_ready)
+                self._become(number, is_ready, end_with_parent)
             self._numbers[pid] = number
 
-    def _become(self, number: int, is_ready: int) -> None:
+    def _become(self, number: int, is_ready: int, end_with_parent: Callable[[], None]) -> None:
         """The worker's whole life."""
         signal.set_wakeup_fd(-1)
         for each in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD):
             signal.signal(each, signal.SIG_DFL)
+        # Else it would go on beside those of the next parent, with old code and old keys.
+        end_with_parent()
         code = 1
         try:
-            self._work(number, lambda: os.write(is_ready, b"."))
+            self._work(number, lambda: os.write(is_ready, bytes([number])))
             code = 0
         except SettingError as error:
             logger.critical("%s", error)
@@ -94,8 +97,9 @@ class Workers:
         return max(0.0, min(self._due.values()) - time.monotonic()) if self._due else None
 
     def _note_ready(self, ready: int) -> None:
-        before, self._ready = self._ready, self._ready + len(os.read(ready, 64))
-        if before < self._count <= self._ready:
+        before = len(self._ready)
+        self._ready.update(os.read(ready, 64))
+        if before < len(self._ready) == self._count:
             notify_ready()
 
     def _signals(self, numbers: bytes) -> None:

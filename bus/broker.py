@@ -75,6 +75,13 @@ class Link:
             self.close()
             raise BrokerUnavailable(f"the broker does not answer: {error}") from error
 
+    def run_id(self) -> str:
+        """What is another after each start of the server. For Redis. Raises BrokerUnavailable."""
+        try:
+            return str(self.channel.client.info("server")["run_id"])
+        except self.errors as error:
+            raise BrokerUnavailable(f"cannot ask Redis for its run: {error!r}") from error
+
     def depth(self, queue: Queue) -> int | None:
         """How many messages lie on ``queue`` that no consumer has taken; None without it.
 

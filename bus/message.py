@@ -17,7 +17,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
     ``exchange`` "" is the broker's default exchange, where the routing key is a queue's name.
     ``priority`` runs from 0 to 9, 9 first. ``expires_in`` is in seconds: a queue drops the
     message when nobody took it within that time. A message that is not ``persistent`` does not
-    outlive a restart of the broker. Redis as broker knows neither: it keeps what it has.
+    outlive a restart of the broker. Redis as broker keeps both; the latter comes as redelivered.
     """
 
     exchange: str
@@ -36,7 +36,8 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Delivery(msgspec.Struct, frozen=True, kw_only=True):
-    """One message as a consumer gets it; ``tag`` is the broker's handle for settling it."""
+    """One message as a consumer gets it; ``tag`` is the broker's handle for settling it, and
+    ``run_id`` the run of Redis as broker that one which is not persistent was published to."""
 
     tag: Any
     body: bytes
@@ -49,3 +50,4 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
     correlation_id: str | None = None
     reply_to: str | None = None
     timestamp: int | None = None
+    run_id: str | None = None

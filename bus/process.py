@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _thread
+import ctypes
 import logging
 import os
 import re
@@ -20,8 +21,11 @@ from bus.settings import Environment
 logger = logging.getLogger(__name__)
 
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
+PR_SET_PDEATHSIG = 1
 # DEBUG is for our own records: libraries would print what users wrote, and much else.
 OUR_PACKAGES = ("bus", "webapp", "consumers", "bridge", "deploy")
+
+_libc = ctypes.CDLL(None, use_errno=True)
 
 
 def configure_logging(process: str, environment: Environment) -> None:
@@ -90,6 +94,19 @@ def stop_event() -> threading.Event:
     stop = threading.Event()
     on_stop_signals(stop.set)
     return stop
+
+
+def die_with_parent(number: signal.Signals = signal.SIGKILL) -> Callable[[], None]:
+    """To run in a child right after its fork: the kernel then sends it signal ``number`` when this
+    process dies, however that dies (prctl(2))."""
+    parent = os.getpid()
+
+    def arrange() -> None:
+        _libc.prctl(PR_SET_PDEATHSIG, number)
+        if os.getppid() != parent:
+            os._exit(1)
+
+    return arrange
 
 
 def notify_ready() -> None:

@@ -3,6 +3,9 @@
 It knows no confirms: the server's answer to the write is the confirm. It knows no returned
 messages either, so a missing binding is looked up first. Connection, bindings and the messages'
 form are kombu's; the write itself is not, because kombu pushes to one queue after the other.
+
+A message that is not persistent carries the server's ``run_id``: to the server's next run, which
+may have forgotten that it was delivered, it counts as redelivered.
 """
 
 from __future__ import annotations
@@ -27,6 +30,7 @@ class RedisLink(Link):
     def __init__(self, url: str, queues: tuple[Queue, ...]) -> None:
         super().__init__(url)
         try:
+            self._run_id = self.run_id()
             self.declare(queues)
         except BrokerUnavailable:
             self.close()
@@ -34,10 +38,11 @@ class RedisLink(Link):
 
     def is_alive(self) -> bool:
         """Asks the server: of a connection found lost while publishing, nobody could tell
-        whether the messages are there."""
+        whether the messages are there. To a server that was restarted, which may have lost
+        bindings, another one is made."""
         try:
-            return bool(self.channel.client.ping())
-        except self.errors:
+            return self.run_id() == self._run_id
+        except BrokerUnavailable:
             return False
 
     def publish(self, batch: list[Request]) -> None:
@@ -85,6 +90,8 @@ class RedisLink(Link):
             properties={name: value for name, value in properties.items() if value is not None},
         )
         self.channel._inplace_augment_message(payload, message.exchange, message.routing_key)
+        if not message.persistent:
+            payload["properties"]["delivery_info"]["run_id"] = self._run_id
         return msgspec.json.encode(payload)
 
 

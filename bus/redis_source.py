@@ -88,7 +88,7 @@ class RedisSource:
         if not raw:
             self._check_bindings()
         self._unsettled += len(raw)
-        return [_delivery(message) for message in raw]
+        return self._marked_if_older([_delivery(message) for message in raw])
 
     def ack(self, deliveries: Sequence[Delivery]) -> None:
         with self._errors(), self._redis.pipeline(transaction=False) as pipeline:
@@ -111,6 +111,20 @@ class RedisSource:
             pass  # they stay in the list of this consumer, which its next start gives back
         finally:
             self._link.close()
+
+    def _marked_if_older(self, deliveries: list[Delivery]) -> list[Delivery]:
+        """What was published to an earlier run of the server, that may have lost what it noted
+        last, may have been taken before. Asked after the taking: it may be the restart that has
+        brought them."""
+        if all(delivery.run_id is None for delivery in deliveries):
+            return deliveries
+        run_ids = (None, self._link.run_id())
+        return [
+            delivery
+            if delivery.run_id in run_ids
+            else msgspec.structs.replace(delivery, redelivered=True)
+            for delivery in deliveries
+        ]
 
     def _check_bindings(self) -> None:
         """Nobody tells a consumer in Redis that its queue was deleted."""
@@ -177,6 +191,7 @@ def _decoded(raw: bytes) -> Delivery:
         body=body,
         routing_key=properties["delivery_info"]["routing_key"],
         redelivered=properties["delivery_info"].get("redelivered", False),
+        run_id=properties["delivery_info"].get("run_id"),
         message_id=properties.get("message_id"),
         type=properties.get("type"),
         content_type=message.get("content-type"),

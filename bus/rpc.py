@@ -8,7 +8,7 @@ queue of its own, told apart by their correlation id. What holds for both ends:
   delivers the request again: a safe method (RFC 9110, 9.2.1) is run again, any other is
   answered with a failure, for it may have been run already.
 * Requests and answers are not persistent. A broker that crashed may forget that it delivered a
-  request before; none that could run twice may outlive it.
+  request before; none outlives it as one that was not.
 """
 
 from __future__ import annotations

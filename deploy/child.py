@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import secrets
 import signal
@@ -14,16 +13,15 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from bus.process import die_with_parent
+
 FIRST_DELAY = 0.2
 # Long enough not to keep a processor busy; what is accepted meanwhile waits.
 LONGEST_DELAY = 10.0
 # Who lived this long starts again without a long pause, whatever happened before.
 STABLE_SECONDS = 30.0
 BAD_SETTING = 2
-PR_SET_PDEATHSIG = 1
 NEVER = float("inf")
-
-_libc = ctypes.CDLL(None, use_errno=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,16 +164,3 @@ class Child:
         """Ends the process and whatever it started."""
         with suppress(ProcessLookupError):
             os.killpg(leader, signal.SIGKILL)
-
-
-def die_with_parent() -> Callable[[], None]:
-    """To run in a child between fork and exec: the kernel then kills it when this process dies,
-    however that dies (prctl(2))."""
-    parent = os.getpid()
-
-    def arrange() -> None:
-        _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:
-            os._exit(1)
-
-    return arrange

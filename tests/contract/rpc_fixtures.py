@@ -43,6 +43,18 @@ class RedisBroker:
         with redis.Redis.from_url(self.url) as client:
             client.flushdb()
 
+    def is_settled(self) -> bool:
+        """Whether nothing waits, and nobody has anything to acknowledge."""
+        with redis.Redis.from_url(self.url) as client:
+            return not any(client.scan_iter("web.requests*"))
+
+    def forget_deliveries(self) -> None:
+        """What workers have taken lies on the queue again, as if it had never been taken: a
+        killed Redis may lose what it wrote last."""
+        with redis.Redis.from_url(self.url) as client:
+            (taken,) = client.scan_iter("web.requests.taken.*")
+            assert client.lmove(taken, "web.requests", "LEFT", "RIGHT")
+
 
 class RabbitBroker:
     """An empty virtual host of a RabbitMQ node that the test may stop."""
@@ -59,6 +71,13 @@ class RabbitBroker:
         """Deleting drops also what a killed worker has not given back yet."""
         with pika.BlockingConnection(pika.URLParameters(self.url)) as connection:
             connection.channel().queue_delete("web.requests")
+
+    def is_settled(self) -> bool:
+        """Whether nothing waits that no worker has taken."""
+        return self.waiting() == 0
+
+    def forget_deliveries(self) -> None:
+        """Nothing to do: a killed RabbitMQ forgets the requests as well."""
 
 
 Broker = RedisBroker | RabbitBroker

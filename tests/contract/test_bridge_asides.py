@@ -57,6 +57,21 @@ class TestPresence:
                 alice.sees(ALICE, BOB)
             alice.sees(ALICE)
 
+    def test_a_bridge_that_stops_leaves_nobody_behind(
+        self, bridge: Bridge, redis_url: str, room_id: uuid.UUID
+    ) -> None:
+        with bridge.browser(ALICE, room_id) as alice:
+            with (
+                Bridge(chat.settings(redis_url)) as stopping,
+                stopping.browser(BOB, room_id) as bob,
+            ):
+                alice.sees(ALICE, BOB)
+                stopping.stop()
+                assert bob.close_code()[0] == 1012
+            started = time.monotonic()
+            alice.sees(ALICE)
+            assert time.monotonic() - started < room_asides.REFRESH_SECONDS
+
     def test_a_frame_has_names_and_the_number(self, bridge: Bridge, room_id: uuid.UUID) -> None:
         with bridge.browser(ALICE, room_id) as alice:
             assert alice.aside("presence", lambda frame: True) == {

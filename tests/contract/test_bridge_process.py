@@ -242,6 +242,17 @@ class TestWorkers:
             assert process.wait(chat.SECONDS) == 0
             assert not any(worker.is_running() for worker in workers)
 
+    def test_they_do_not_outlive_their_parent(
+        self, environment: dict[str, str], tmp_path: Path
+    ) -> None:
+        with _ready(environment, tmp_path) as process:
+            workers = psutil.Process(process.pid).children()
+            assert len(workers) == 2
+            process.kill()
+            psutil.wait_procs(workers, timeout=chat.SECONDS)
+            assert not any(worker.is_running() for worker in workers)
+            assert not is_open(int(environment["BRIDGE_PORT"]))
+
     def test_a_taken_port_ends_all_of_them(self, environment: dict[str, str]) -> None:
         with (
             socket.create_server((HOST, int(environment["BRIDGE_PORT"]))),

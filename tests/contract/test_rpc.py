@@ -309,13 +309,16 @@ def test_a_post_to_a_stalled_broker_is_answered_truthfully_and_published_once(
 
 
 def test_an_answer_survives_a_crash_of_the_broker(site: Site, pool: ThreadPoolExecutor) -> None:
+    """And the request is run once, also when the broker has forgotten that a worker took it."""
     gateway = site.gateway(GATEWAY_TIMEOUT="60")
     site.worker()
     answer, released = hold(pool, site, gateway, "POST")
+    site.broker.forget_deliveries()
     site.broker.server.kill()
     site.broker.server.start()
     released.touch()
     assert answer.result().content == b"held"
+    wait_until(site.broker.is_settled, what="the worker has looked at it again")
     assert site.runs() == ["POST /hold"]
 
 

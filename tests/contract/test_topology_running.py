@@ -21,12 +21,12 @@ from bus.consumer import Consumer
 from bus.errors import RetryableError
 from bus.events import Event
 from bus.management import Management
+from bus.process import die_with_parent
 from bus.publisher import Publisher
 from bus.settings import Environment
 from bus.source import open_source
 from bus.topology import CONSUMERS, EVENT_QUEUES, GATE, MONGO_WRITER, Queue, pause_queue
 from deploy import topology as command
-from deploy.child import die_with_parent
 from tests.conftest import run_server
 from tests.support.events import posted
 from tests.support.rabbitmq import RabbitMQ

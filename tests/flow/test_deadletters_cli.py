@@ -17,11 +17,11 @@ from bus import claim
 from bus.burial import INVALID
 from bus.dead_letters import open_dead_letters
 from bus.message import Message
+from bus.process import die_with_parent
 from bus.publisher import Publisher
 from bus.source import open_source
 from bus.topology import EVENT_QUEUES, MONGO_WRITER, REDIS_PUBLISHER
 from consumers.mongo_writer import open_messages
-from deploy.child import die_with_parent
 from tests.support.command import COMMAND, chatbus
 from tests.support.events import posted
 from tests.support.letters import bury, depth, empty_queues

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.contrib.auth import login
 from django.contrib.auth.views import LoginView as DjangoLoginView
 from django.db import IntegrityError, transaction
 from django.forms import BaseModelForm
-from django.http import HttpResponse
+from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
 from django.shortcuts import redirect
 from django.urls import reverse_lazy
 from django.views.generic import CreateView
@@ -21,6 +24,12 @@ class RegisterView(CreateView):
     form_class = RegisterForm
     template_name = "accounts/register.html"
     success_url = reverse_lazy("rooms:list")
+
+    def dispatch(self, request: HttpRequest, *arguments: Any, **options: Any) -> HttpResponseBase:
+        """As a log-in does, it takes nobody out of a session that has not been logged out."""
+        if request.user.is_authenticated:
+            return redirect(self.success_url)
+        return super().dispatch(request, *arguments, **options)
 
     def form_valid(self, form: BaseModelForm[User]) -> HttpResponse:
         try:

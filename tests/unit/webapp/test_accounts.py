@@ -78,6 +78,17 @@ def test_two_registrations_at_once_make_one_account(client, monkeypatch):
     assert not get_user_model().objects.filter(display_name=FORM["display_name"]).exists()
 
 
+@pytest.mark.parametrize("method", ["get", "post"])
+def test_who_is_logged_in_cannot_register_over_it(client, method):
+    register(client)
+    session = client.session.session_key
+    other = FORM | {"email": "other@example.org"}
+    response = getattr(client, method)("/accounts/register/", other)
+    assert response.headers["Location"] == "/rooms/"
+    assert client.session.session_key == session
+    assert get_user_model().objects.count() == 1
+
+
 @pytest.mark.parametrize(
     ("typed", "stored"),
     [
