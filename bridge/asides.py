@@ -71,8 +71,8 @@ class Asides:
             due = self._due(passed)
             try:
                 # First, or other bridges would take this one for dead.
-                await self._tell_present(due.copy())
-                await self._tell_present(self._changed() - due, until=loop.time() + TURN_SECONDS)
+                await self._tell_present(due)
+                await self._tell_present(self._changed(), until=loop.time() + TURN_SECONDS)
             except SinkUnavailable as error:
                 logger.debug("nothing is told of presence: %s", error)
 
@@ -93,6 +93,7 @@ class Asides:
         try:
             while room_ids and loop.time() < until:
                 some = list(islice(room_ids, at_once))
+                self._rooms.changed.difference_update(some)
                 await self._asides.tell_present([self._local(room_id) for room_id in some])
                 room_ids.difference_update(some)
                 await asyncio.sleep(pause)

@@ -17,6 +17,7 @@ pytestmark = pytest.mark.parametrize("backend", ["embedded"], indirect=True)
 
 def test_register(backend: Stack, visit: Visit) -> None:
     taken = Person.registered(backend.base_url, "taken")
+    taken.session.cookies.clear()
     page = visit(taken).page
     page.goto("/accounts/register/")
     for email, error in (("no address", "valid email"), (taken.email, "There is an account")):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
 
 from bridge.asides import TURN_SECONDS, Asides
@@ -34,8 +34,8 @@ class QuickLoop(asyncio.SelectorEventLoop):
 class Rooms:
     """As many as that, in which nobody is."""
 
-    def __init__(self) -> None:
-        self._ids = [uuid.UUID(int=number) for number in range(ROOMS)]
+    def __init__(self, count: int = ROOMS) -> None:
+        self._ids = [uuid.UUID(int=number) for number in range(count)]
         self.changed: set[uuid.UUID] = set()
 
     def __len__(self) -> int:
@@ -54,9 +54,12 @@ class Told:
     def __init__(self) -> None:
         self.present: defaultdict[uuid.UUID, list[float]] = defaultdict(list)
         self.typing: list[float] = []
+        self.meanwhile: Callable[[], None] | None = None
 
     async def tell_present(self, rooms: Sequence[LocalUsers]) -> None:
         await asyncio.sleep(ANSWER_SECONDS)
+        if self.meanwhile:
+            self.meanwhile()
         for room in rooms:
             self.present[room.room_id].append(asyncio.get_running_loop().time())
 
@@ -88,3 +91,23 @@ def test_all_rooms_are_told_in_time_and_typing_does_not_wait_for_them() -> None:
     assert min(gaps) >= TURN_SECONDS
     assert len(told.typing) == 1
     assert told.typing[0] - typed < TURN_SECONDS + 0.1
+
+
+def test_who_goes_while_the_room_is_being_told_of_is_told_of_again() -> None:
+    async def play() -> list[float]:
+        told, rooms = Told(), Rooms(1)
+
+        def leave() -> None:
+            told.meanwhile = None
+            rooms.changed.update(rooms.ids())
+
+        told.meanwhile = leave
+        work = asyncio.create_task(Asides(rooms, told).keep_up())  # type: ignore[arg-type]
+        await asyncio.sleep(2.5 * TURN_SECONDS)
+        work.cancel()
+        (times,) = told.present.values()
+        return times
+
+    with asyncio.Runner(loop_factory=QuickLoop) as runner:
+        times = runner.run(play())
+    assert [round(time) for time in times] == [1, 1, 2]
