@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
+from itertools import pairwise
 from typing import Any
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Request, Route, expect
 
 from tests.browser.conftest import Visit
 from tests.browser.fake_bridge import EPOCH, FakeBridge, Json
@@ -16,6 +18,8 @@ from tests.support.wait import wait_until
 
 # The bridge is a fake one, so the servers behind it make no difference.
 pytestmark = pytest.mark.parametrize("backend", ["embedded"], indirect=True)
+
+TICKETS = "**/api/socket-ticket"
 
 
 @pytest.fixture(scope="module")
@@ -166,6 +170,91 @@ def test_the_ticket_is_renewed_in_time(visitor: Visitor, room: str) -> None:
     tickets = {bridge.wait_for("authenticate")["ticket"] for _ in range(3)}
     assert len(tickets) == 3
     assert visitor.connection.text_content() == "Connected"
+
+
+def test_a_renewal_that_fails_backs_off(visitor: Visitor, room: str) -> None:
+    visitor.tolerated = ("status of 503",)
+    bridge = FakeBridge(visitor, refresh_in=1)
+    asked: list[float] = []
+
+    def answer(route: Route) -> None:
+        asked.append(time.monotonic())
+        if 2 <= len(asked) <= 3:
+            route.fulfill(status=503, headers={"Retry-After": "3"}, json={})
+        else:
+            route.continue_()
+
+    visitor.page.route(TICKETS, answer)
+    visitor.page.goto(f"/rooms/{room}/")
+    assert bridge.wait_for("authenticate")["ticket"] != bridge.wait_for("authenticate")["ticket"]
+    assert len(asked) == 4
+    assert all(later - earlier >= 3 for earlier, later in pairwise(asked[1:]))
+    assert visitor.connection.text_content() == "Connected"
+
+
+class HangingTicket:
+    """The page's first request for a ticket stays unanswered; the others are not touched."""
+
+    def __init__(self, visitor: Visitor) -> None:
+        self.hanging: Route | None = None
+        self._failed: list[Request] = []
+        visitor.page.route(TICKETS, self._take)
+        visitor.page.on("requestfailed", self._note_failed)
+
+    def _take(self, route: Route) -> None:
+        if self.hanging is None:
+            self.hanging = route
+        else:
+            route.continue_()
+
+    def _note_failed(self, request: Request) -> None:
+        self._failed.append(request)
+
+    def answer_late(self) -> None:
+        """With a ticket for another bridge."""
+        assert self.hanging
+        assert not self._failed, "the browser has given it up"
+        self.hanging.fulfill(json={"ticket": "late", "url": "ws://late.example/"})
+
+
+def test_a_ticket_that_does_not_come_is_given_up(visitor: Visitor, room: str) -> None:
+    """Also where ``getTicket`` itself waits for ever, as this page's does not."""
+    bridge = FakeBridge(visitor)
+    ticket = HangingTicket(visitor)
+    visitor.page.clock.install()
+    visitor.page.add_init_script("AbortSignal.timeout = () => new AbortController().signal")
+    visitor.page.goto(f"/rooms/{room}/")
+    visitor.wait_until(lambda: ticket.hanging, "the page asks for a ticket")
+    visitor.page.clock.fast_forward(30_000)
+    bridge.wait_for("authenticate")
+    ticket.answer_late()
+    bridge.admit(posted(1), offset=1)
+    visitor.wait_for_texts("live 1")
+    assert not bridge.received
+
+
+def test_when_the_network_is_back_it_does_not_wait_for_an_older_attempt(
+    visitor: Visitor, room: str
+) -> None:
+    bridge = FakeBridge(visitor)
+    ticket = HangingTicket(visitor)
+    visitor.page.goto(f"/rooms/{room}/")
+    visitor.wait_until(lambda: ticket.hanging, "the page asks for a ticket")
+    visitor.page.evaluate("dispatchEvent(new Event('online'))")
+    bridge.wait_for("authenticate")
+    ticket.answer_late()
+    bridge.admit(posted(1), offset=1)
+    visitor.wait_for_texts("live 1")
+    assert not bridge.received
+
+
+def test_a_refused_ticket_is_final(visitor: Visitor, room: str) -> None:
+    """The page's token is not the session's any more, which only a new page mends."""
+    visitor.tolerated = ("status of 403",)
+    visitor.page.route(TICKETS, lambda route: route.fulfill(status=403, json={}))
+    visitor.page.goto(f"/rooms/{room}/")
+    expect(visitor.page.get_by_text("refused this page's connection. Reload")).to_be_visible()
+    expect(visitor.connection).to_have_text("Not connected")
 
 
 def test_after_a_refusal_it_does_not_connect_again(

@@ -31,7 +31,7 @@ class NodeClient:
 
     def __init__(self, url: str, rooms: list[uuid.UUID]) -> None:
         self.allowed = rooms
-        self.logged_in = True
+        self.answers: list[Json] = []  # instead of a ticket, first
         self.tickets = 0
         self.seen: list[Json] = []
         self._process = subprocess.Popen(
@@ -88,9 +88,10 @@ class NodeClient:
 
     def _hand_out(self) -> None:
         self.tickets += 1
-        answer: Json = {"ticket": chat.ticket(ALICE, self.allowed)}
+        ticket = {"ticket": chat.ticket(ALICE, self.allowed)}
+        answer = self.answers.pop(0) if self.answers else ticket
         assert self._process.stdin
-        self._process.stdin.write(json.dumps(answer if self.logged_in else {"status": 401}) + "\n")
+        self._process.stdin.write(json.dumps(answer) + "\n")
         self._process.stdin.flush()
 
 
@@ -211,11 +212,40 @@ def test_a_removal_ends_the_room_and_not_the_client(
 
 
 def test_who_is_no_member_is_told_once(redis_url: str, start: Start) -> None:
-    room_id = uuid.uuid4()
+    """One fresh ticket is asked for, whatever the number of rooms."""
+    rooms = [uuid.uuid4() for _ in range(20)]
     with Bridge(chat.settings(redis_url)) as bridge:
-        node = start(bridge.url, [room_id])
+        node = start(bridge.url, rooms)
         node.allowed = []
-        node.wait_for_type("forbidden", roomId=str(room_id))
+        node.wait_for(lambda _: sum(told["type"] == "forbidden" for told in node.seen) == 20)
+        assert {told["roomId"] for told in node.seen if told["type"] == "forbidden"} == {
+            str(room_id) for room_id in rooms
+        }
+        assert node.tickets == 2
+
+
+def test_a_fresh_ticket_lets_into_all_rooms_that_waited_for_it(
+    redis_url: str, start: Start
+) -> None:
+    rooms = [uuid.uuid4() for _ in range(20)]
+    with Bridge(chat.settings(redis_url)) as bridge:
+        node = start(bridge.url, rooms)
+        node.answers = [{"ticket": chat.ticket(ALICE, rooms[:5])}]
+        node.wait_for(lambda _: sum(told["type"] == "subscribed" for told in node.seen) == 20)
+        followed = [told["roomId"] for told in node.seen if told["type"] == "subscribed"]
+        assert sorted(followed) == sorted(map(str, rooms))
+        assert node.tickets == 2
+
+
+def test_a_socket_that_cannot_be_made_is_tried_again(
+    redis_url: str, rooms: list[uuid.UUID], start: Start
+) -> None:
+    with Bridge(chat.settings(redis_url)) as bridge:
+        node = start(bridge.url, rooms[:1])
+        node.answers = [{"url": "nonsense", "ticket": "x"}]
+        told = node.wait_for_type("state", state="offline")
+        assert "URL" in told["reason"]
+        node.wait_for_type("subscribed")
         assert node.tickets == 2
 
 
@@ -223,6 +253,6 @@ def test_a_log_out_stops_it(redis_url: str, rooms: list[uuid.UUID], start: Start
     with Bridge(chat.settings(redis_url)) as bridge:
         node = start(bridge.url, rooms)
         node.wait_for_type("subscribed", roomId=str(rooms[1]))
-    node.logged_in = False
+    node.answers = [{"status": 401}]
     node.wait_for_type("state", state="stopped", reason="logged out")
     assert node.wait_until_ended() == 0

@@ -14,7 +14,7 @@ const getTicket = async () => {
   const { value } = await lines.next();
   const answer = JSON.parse(value);
   if (answer.status) throw Object.assign(new Error("refused"), answer);
-  return { ticket: answer.ticket, url };
+  return { url, ...answer };
 };
 const openSocket = (address) => new WebSocket(address, { headers: { origin } });
 

@@ -7,12 +7,14 @@
 //   client.start();
 //
 // `getTicket` answers with what POST /api/socket-ticket says. It is called for every connection
-// and before a ticket runs out; an error with `status` 401 stops the client, any other is tried
-// again. `options.openSocket` (url => WebSocket) is for where sockets need more, as Node does,
+// and before a ticket runs out. An error with `status` 401 or 403 stops the client; after any other
+// it is called again, `retryAfter` seconds later or more if the error has that.
+// `options.openSocket` (url => WebSocket) is for where sockets need more, as Node does,
 // which sends no Origin by itself.
 //
 // Events, all with `detail`:
-//   state      {state, reason}  "connecting", "online", "offline" (tries again), "stopped"
+//   state      {state, reason}  "connecting", "online", "offline" (tries again), "stopped"; why:
+//                               "asked", "logged out", "refused", or an error's message
 //   subscribed {roomId, recovered}
 //   reset      {roomId}         events were missed: reload the room's history; the events that
 //                               follow are the room's latest
@@ -24,6 +26,7 @@
 //
 // A position in a room's log is {epoch, offset}; it is only for resuming after a lost connection.
 
+const TICKET_WITHIN = 30_000;
 const READY_WITHIN = 10_000;
 const PING_EVERY = 25_000;
 const PONG_WITHIN = 10_000;
@@ -32,13 +35,15 @@ const LONGEST_DELAY = 20_000;
 const SETTLED_AFTER = 10_000;
 const TYPING_EVERY = 2_000;
 const REFUSED = 4403;
+const FINAL = { 401: "logged out", 403: "refused" }; // statuses of POST /api/socket-ticket
 const OPEN = 1; // of a WebSocket's readyState
 
 class Room {
   position = null;
-  subscribing = false;
+  subscribing = false; // until the answer, what comes of the room is not shown
+  needsTicket = false; // a newer one than `ticketsBefore`; until then it is not asked for
+  ticketsBefore = null; // how many were fetched when it was first asked for
   attempts = 0;
-  askedWithFreshTicket = false;
   typedAt = -Infinity;
   seen = new Set();
 
@@ -53,10 +58,15 @@ class Room {
 export class ChatbusClient extends EventTarget {
   #getTicket;
   #openSocket;
+  #attempt = null; // this one's tickets and socket are heard, those of earlier ones are not
   #socket = null;
   #isReady = false;
+  #isRenewing = false;
   #state = "stopped";
   #attempts = 0;
+  #failedRenewals = 0;
+  #tickets = 0; // how many were fetched, which numbers them
+  #sentTicket = 0;
   #rooms = new Map();
   #timers = {};
 
@@ -104,63 +114,100 @@ export class ChatbusClient extends EventTarget {
 
   async #connect() {
     this.#drop();
+    const attempt = (this.#attempt = {});
     this.#setState("connecting");
-    const grant = await this.#ticket(() => this.#state === "connecting" && this.#lost());
-    if (!grant || this.#state !== "connecting" || this.#socket) return;
-    const socket = this.#openSocket(grant.url);
-    this.#socket = socket;
-    this.#after("ready", READY_WITHIN, () => this.#lost());
-    socket.onopen = () => this.#send({ type: "authenticate", ticket: grant.ticket });
-    socket.onmessage = ({ data }) => this.#socket === socket && this.#receive(JSON.parse(data));
-    socket.onclose = ({ code }) => this.#socket === socket && this.#lost(code);
+    const ticket = await this.#fetchTicket(attempt, (error) => this.#lost(error));
+    if (!ticket) return;
+    try {
+      this.#open(attempt, ticket);
+    } catch (error) {
+      this.#lost(error);
+    }
   }
 
-  // A ticket, or null after `retry` has seen to the failure.
-  async #ticket(retry) {
+  #open(attempt, ticket) {
+    const socket = this.#openSocket(ticket.url);
+    this.#socket = socket;
+    socket.onopen = () => this.#attempt === attempt && this.#authenticate(ticket);
+    socket.onmessage = ({ data }) => this.#attempt === attempt && this.#receive(JSON.parse(data));
+    socket.onclose = ({ code }) => this.#attempt === attempt && this.#lost({ code });
+  }
+
+  // A ticket with its number; nothing when the attempt is over, or after `retry` has seen to an
+  // error. It is to lead to "ready" in time.
+  async #fetchTicket(attempt, retry) {
+    const number = ++this.#tickets;
     try {
-      return await this.#getTicket();
+      const ticket = await Promise.race([this.#getTicket(), this.#overdue()]);
+      if (this.#attempt !== attempt) return null;
+      this.#cancel("ticket");
+      this.#after("ready", READY_WITHIN, () => this.#lost());
+      return { ...ticket, number };
     } catch (error) {
-      if (error.status === 401) this.stop("logged out");
-      else retry();
+      if (this.#attempt !== attempt) return null;
+      this.#cancel("ticket");
+      if (FINAL[error.status]) this.stop(FINAL[error.status]);
+      else retry(error);
       return null;
     }
   }
 
-  // Another ticket on the same connection; what it allows is asked for once it is accepted.
+  #overdue() {
+    return new Promise((_, reject) =>
+      this.#after("ticket", TICKET_WITHIN, () => reject(new Error("no ticket came in time"))),
+    );
+  }
+
+  #authenticate({ ticket, number }) {
+    this.#sentTicket = number;
+    this.#send({ type: "authenticate", ticket });
+  }
+
+  // Another ticket on the same connection, one at a time; what it allows is asked for once it is
+  // accepted.
   async #renew() {
-    const socket = this.#socket;
-    const grant = await this.#ticket(() => this.#socket === socket && this.#renewSoon(3));
-    if (grant && this.#socket === socket) this.#send({ type: "authenticate", ticket: grant.ticket });
+    if (!this.#isReady || this.#isRenewing) return;
+    this.#isRenewing = true;
+    const ticket = await this.#fetchTicket(this.#attempt, ({ retryAfter }) => {
+      this.#isRenewing = false;
+      const delay = this.#delay(this.#failedRenewals++, retryAfter);
+      this.#after("renew", delay, () => this.#renew());
+    });
+    if (ticket) this.#authenticate(ticket);
   }
 
-  // With jitter, as the others in a room may have the same reason; one ticket serves all rooms.
-  #renewSoon(attempt) {
-    this.#after("renew", this.#jitter(attempt), () => this.#renew());
+  // For rooms that need it; one ticket serves all. One that is being fetched may be too old for
+  // them: "ready" sees to that.
+  #renewSoon(delay) {
+    if (this.#timers.soon || this.#isRenewing || this.#failedRenewals) return;
+    this.#after("soon", delay, () => this.#renew());
   }
 
-  #lost(code) {
+  #lost({ code, message, retryAfter } = {}) {
     this.#drop();
     if (code === REFUSED) {
       this.stop("refused");
       return;
     }
-    this.#setState("offline");
-    this.#after("connect", this.#jitter(this.#attempts++), () => this.#connect());
+    this.#after("connect", this.#delay(this.#attempts++, retryAfter), () => this.#connect());
+    this.#setState("offline", message);
   }
 
   // Gives the connection up without waiting for its closing handshake.
   #drop() {
     const socket = this.#socket;
+    this.#attempt = null;
     this.#socket = null;
     this.#isReady = false;
+    this.#isRenewing = false;
     for (const room of this.#rooms.values()) room.subscribing = false;
     for (const name of Object.keys(this.#timers)) this.#cancel(name);
     if (socket) socket.close();
   }
 
   #onOnline = () => {
-    if (this.#state === "offline") this.#connect();
-    else this.#ping();
+    if (this.#isReady) this.#ping();
+    else this.#connect();
   };
 
   #onOffline = () => this.#ping();
@@ -182,6 +229,8 @@ export class ChatbusClient extends EventTarget {
     const room = this.#rooms.get(roomId);
     if (!room || !this.#isReady) return;
     room.subscribing = true;
+    room.needsTicket = false;
+    room.ticketsBefore ??= this.#tickets;
     const since = room.position ? { since: room.position } : {};
     this.#send({ type: "subscribe", room_id: roomId, ...since });
   }
@@ -204,7 +253,10 @@ export class ChatbusClient extends EventTarget {
 
   #onReady({ refresh_in: seconds }) {
     this.#cancel("ready");
-    this.#after("renew", seconds * 800, () => this.#renew());
+    this.#isRenewing = false;
+    this.#failedRenewals = 0;
+    // At a random time: whoever came back together does not renew together.
+    this.#after("renew", seconds * 1000 * (0.5 + 0.3 * Math.random()), () => this.#renew());
     const isFirst = !this.#isReady;
     this.#isReady = true;
     if (isFirst) {
@@ -213,15 +265,21 @@ export class ChatbusClient extends EventTarget {
       this.#after("settled", SETTLED_AFTER, () => (this.#attempts = 0));
     }
     for (const [roomId, room] of this.#rooms) {
-      if (isFirst || room.subscribing) this.#askFor(roomId);
+      if (isFirst || (room.needsTicket && this.#isFresh(room))) this.#askFor(roomId);
+      else if (room.needsTicket) this.#renewSoon(this.#delay(0));
     }
     this.#setState("online");
+  }
+
+  // Whether the ticket was fetched after the room was first asked for.
+  #isFresh(room) {
+    return this.#sentTicket > room.ticketsBefore;
   }
 
   #onSubscribed(frame, room) {
     const missed = room.position !== null && !frame.recovered;
     room.subscribing = false;
-    room.askedWithFreshTicket = false;
+    room.ticketsBefore = null;
     room.attempts = 0;
     room.position = { epoch: frame.epoch, offset: frame.offset };
     if (missed) {
@@ -235,8 +293,7 @@ export class ChatbusClient extends EventTarget {
   #onEvent(frame, room) {
     if (room.subscribing || !room.position) return; // the answer to the subscription will contain it
     const { epoch, offset } = room.position;
-    const isFirstOfAll = epoch === "" && frame.offset === 1;
-    if ((frame.epoch !== epoch && !isFirstOfAll) || frame.offset > offset + 1) {
+    if (frame.epoch !== epoch || frame.offset > offset + 1) {
       this.#askFor(frame.room_id);
     } else if (frame.offset === offset + 1) {
       room.position = { epoch: frame.epoch, offset: frame.offset };
@@ -250,8 +307,9 @@ export class ChatbusClient extends EventTarget {
 
   #onUnsubscribed({ room_id: roomId, reason }, room) {
     if (reason === "resync") {
-      room.subscribing = true;
-      this.#renewSoon(room.attempts++);
+      this.#await(room, this.#tickets);
+      // With jitter: everybody in the room does the same.
+      this.#renewSoon(this.#delay(room.attempts++));
     } else if (reason === "removed") {
       this.#rooms.delete(roomId);
       this.#emit("removed", { roomId });
@@ -261,29 +319,38 @@ export class ChatbusClient extends EventTarget {
   #onError({ code, room_id: roomId }, room) {
     if (!room) return;
     if (code === "unavailable") {
-      const delay = this.#jitter(room.attempts++);
+      const delay = this.#delay(room.attempts++);
       this.#after(`room ${roomId}`, delay, () => this.#askFor(roomId));
-    } else if (code === "forbidden" && !room.askedWithFreshTicket) {
+    } else if (code === "forbidden" && !this.#isFresh(room)) {
       // The ticket may be older than the membership.
-      room.askedWithFreshTicket = true;
-      room.subscribing = true;
-      this.#renew();
+      this.#await(room, room.ticketsBefore);
+      this.#renewSoon(0);
     } else if (code === "forbidden") {
       this.#rooms.delete(roomId);
       this.#emit("forbidden", { roomId });
     }
   }
 
+  #await(room, ticketsBefore) {
+    room.subscribing = true;
+    room.needsTicket = true;
+    room.ticketsBefore = ticketsBefore;
+  }
+
   // Helpers ---------------------------------------------------------------------------------
 
   // Full jitter: anything up to the bound, so that many browsers do not come back at once.
-  #jitter(attempt) {
-    return Math.random() * Math.min(LONGEST_DELAY, FIRST_DELAY * 2 ** attempt);
+  // `retryAfter` seconds, when the server has named some, come before that.
+  #delay(attempt, retryAfter = 0) {
+    return retryAfter * 1000 + Math.random() * Math.min(LONGEST_DELAY, FIRST_DELAY * 2 ** attempt);
   }
 
   #after(name, milliseconds, action) {
     this.#cancel(name);
-    this.#timers[name] = setTimeout(action, milliseconds);
+    this.#timers[name] = setTimeout(() => {
+      delete this.#timers[name];
+      action();
+    }, milliseconds);
   }
 
   #cancel(name) {

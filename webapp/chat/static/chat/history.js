@@ -19,6 +19,7 @@ export class History {
   #hasMore = false;
   #oldestLive = null;
   #generation = 0;
+  #isStopped = false;
 
   constructor({ roomId, list, scroller, button, note }) {
     this.#path = `rooms/${roomId}/messages`;
@@ -35,6 +36,7 @@ export class History {
 
   // The latest page. Call it again after the list was cleared.
   async load() {
+    if (this.#isStopped) return;
     const generation = ++this.#generation;
     this.#newestStored = this.#oldestStored = null;
     this.#hasMore = false; // until the page is there, every live message is shown
@@ -55,8 +57,9 @@ export class History {
     return this.#catchUp(this.#generation);
   }
 
-  // Nothing more is asked for.
+  // Nothing more is asked for, from now on.
   stop() {
+    this.#isStopped = true;
     this.#generation += 1;
     this.#hasMore = false;
     this.#button.hidden = true;

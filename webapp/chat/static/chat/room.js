@@ -78,6 +78,7 @@ function showState({ state, reason }) {
 
 function close(text) {
   client.stop();
+  clearTimeout(withoutSocket);
   history.stop();
   byId("removed-reason").textContent = text;
   byId("removed").hidden = false;
