@@ -220,7 +220,9 @@ class MariaDB(Server):
             raise ServerMissing("mysqlclient")
         data = self.folder / "data"
         user = ["--user=root"] if os.geteuid() == 0 else []
-        self._install(data, user)
+        # A MariaDB that starts deletes the temporary tables of every other one in its tmpdir.
+        temporary = f"--tmpdir={self.folder}"
+        self._install([f"--datadir={data}", temporary, *user])
         start = self.folder / "start.sql"
         start.write_text(
             "CREATE DATABASE IF NOT EXISTS chatbus;\n"
@@ -238,15 +240,15 @@ class MariaDB(Server):
             "collation-server": "utf8mb4_unicode_ci",
         }
         arguments = [f"--{name}={value}" for name, value in options.items()]
-        command = (server, "--no-defaults", *arguments, *user)
+        command = (server, "--no-defaults", temporary, *arguments, *user)
         return Program("mariadb", command, log=self.folder / "log")
 
-    def _install(self, data: Path, user: list[str]) -> None:
+    def _install(self, arguments: list[str]) -> None:
         installer = executable("mariadb-install-db")
-        command = [installer, "--no-defaults", f"--datadir={data}", "--skip-test-db"]
+        command = [installer, "--no-defaults", "--skip-test-db", *arguments]
         subprocess.run(
-            [*command, "--auth-root-authentication-method=normal", *user],
+            [*command, "--auth-root-authentication-method=normal"],
             check=True,
-            capture_output=True,
+            stdout=subprocess.DEVNULL,  # its advice to a newcomer; what fails is told on stderr
             timeout=120,
         )

@@ -47,6 +47,10 @@ def test_mariadb_speaks_utf8mb4(mariadb: MariaDB) -> None:
     assert "utf8mb4" in mariadb.execute(f"SHOW CREATE DATABASE {name}")
 
 
+def test_mariadb_shares_its_temporary_tables_with_no_other(mariadb: MariaDB) -> None:
+    assert mariadb.execute("SELECT @@tmpdir").strip() == str(mariadb.folder)
+
+
 def test_each_mongo_database_is_empty(mongo_server: Callable[[], str]) -> None:
     for url in (mongo_server(), mongo_server()):
         messages = pymongo.MongoClient(url).get_default_database()["messages"]
