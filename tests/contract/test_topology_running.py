@@ -161,10 +161,12 @@ def test_an_exchange_made_again_lets_nothing_through_to_only_some_of_its_queues(
         with pika.BlockingConnection(pika.URLParameters(url)) as connection:
             connection.channel().exchange_delete("chat.events")
         ledger.wait_for_refusals()
+        # RabbitMQ deletes an exchange's bindings one by one: a confirm may tell of half of them.
+        while_deleted = ledger.confirmed.copy()
         assert apply(rabbit, url) == 0
         ledger.wait_for_more()
     for queue in EVENT_QUEUES:
-        assert ledger.confirmed <= ids_on(url, queue), queue.name
+        assert ledger.confirmed - while_deleted <= ids_on(url, queue), queue.name
 
 
 @pytest.fixture
