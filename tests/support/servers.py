@@ -218,11 +218,11 @@ class MariaDB(Server):
         server = executable("mariadbd")
         if not importlib.util.find_spec("MySQLdb"):
             raise ServerMissing("mysqlclient")
-        data = self.folder / "data"
-        user = ["--user=root"] if os.geteuid() == 0 else []
         # A MariaDB that starts deletes the temporary tables of every other one in its tmpdir.
-        temporary = f"--tmpdir={self.folder}"
-        self._install([f"--datadir={data}", temporary, *user])
+        place = [f"--datadir={self.folder / 'data'}", f"--tmpdir={self.folder}"]
+        if os.geteuid() == 0:
+            place.append("--user=root")
+        self._install(place)
         start = self.folder / "start.sql"
         start.write_text(
             "CREATE DATABASE IF NOT EXISTS chatbus;\n"
@@ -230,7 +230,6 @@ class MariaDB(Server):
             "GRANT ALL ON *.* TO chatbus@'%';\n"
         )
         options = {
-            "datadir": data,
             "socket": self._socket,
             "port": self.port,
             "bind-address": HOST,
@@ -240,7 +239,7 @@ class MariaDB(Server):
             "collation-server": "utf8mb4_unicode_ci",
         }
         arguments = [f"--{name}={value}" for name, value in options.items()]
-        command = (server, "--no-defaults", temporary, *arguments, *user)
+        command = (server, "--no-defaults", *place, *arguments)
         return Program("mariadb", command, log=self.folder / "log")
 
     def _install(self, arguments: list[str]) -> None:
