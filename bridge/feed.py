@@ -18,9 +18,9 @@ import hiredis
 import redis.asyncio
 from redis.exceptions import RedisError
 
-from bus.backoff import Backoff
 from bus.errors import SinkUnavailable
 from bus.room_reader import answering
+from bus.runtime.backoff import Backoff
 
 logger = logging.getLogger(__name__)
 

@@ -19,13 +19,14 @@ from typing import Any
 from bridge import http_rules, http_server, metrics
 from bridge.http_errors import RawHeaders, Refused, render
 from bridge.http_rules import MAX_BODY_BYTES, Head, Priorities
-from bus import trace
+from bus.broker_probe import BrokerProbe
 from bus.errors import InvalidRpcMessage, RetryableError
-from bus.ops import start_ops
-from bus.probes import OK, BrokerProbe, Check, Probes
 from bus.rpc import Client
 from bus.rpc_messages import Answer, Failure, Reply, Request
-from bus.settings import Environment
+from bus.runtime import trace
+from bus.runtime.health import OK, Check, Probes
+from bus.runtime.ops_server import start_ops
+from bus.runtime.settings import Environment
 
 logger = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from bus.errors import SettingError
-from bus.process import notify_ready, on_stop_signals
+from bus.runtime.process import notify_ready, on_stop_signals
 
 HEAD_BYTES = 64 * 1024
 HEAD_SECONDS = 15.0
@@ -56,7 +56,7 @@ class BoundedH11Protocol(H11Protocol):
 
 
 class Server(uvicorn.Server):
-    """Says when it is ready, and leaves the signals to ``bus.process``."""
+    """Says when it is ready, and leaves the signals to ``bus.runtime.process``."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:

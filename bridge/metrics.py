@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prometheus_client import Counter, Gauge, Histogram
 
-from bus.metrics import LATENCY_BUCKETS
+from bus.runtime.metrics import LATENCY_BUCKETS
 
 CONNECTIONS = Gauge("chatbus_bridge_connections", "Connections, with or without a handshake")
 SOCKETS = Gauge(

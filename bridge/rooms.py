@@ -10,11 +10,11 @@ from collections import OrderedDict
 from bridge import metrics
 from bridge.feed import Feed
 from bridge.room import Room, Socket
-from bus.backoff import Backoff
 from bus.errors import SinkUnavailable
 from bus.room_asides import parse_aside
 from bus.room_log import Position, Published, Reading, keys_of
 from bus.room_reader import RoomLogReader
+from bus.runtime.backoff import Backoff
 
 logger = logging.getLogger(__name__)
 

@@ -25,13 +25,13 @@ from bridge.tickets import TicketDesk
 from bridge.wire import Wire
 from bridge.workers import Workers
 from bus.errors import SettingError, SinkUnavailable
-from bus.ops import start_ops
-from bus.probes import Check, Probes
-from bus.process import notify_ready, on_stop_signals
 from bus.room_asides import RoomAsides
 from bus.room_reader import RoomLogReader, answering, async_client
+from bus.runtime.health import Check, Probes
+from bus.runtime.ops_server import start_ops
+from bus.runtime.process import notify_ready, on_stop_signals
+from bus.runtime.settings import Environment
 from bus.session_log import SessionLogReader
-from bus.settings import Environment
 
 logger = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from bridge.compression import LARGEST_WINDOW, SMALLEST_WINDOW
 from bridge.limits import Limits
 from bus.errors import SettingError
-from bus.settings import Environment
+from bus.runtime.settings import Environment
 from bus.ticket import KeySet
 
 # For Redis, logs, the health listener and whatever Python opens.

@@ -12,9 +12,9 @@ import time
 from collections.abc import Callable
 from types import FrameType
 
-from bus.backoff import Backoff
 from bus.errors import SettingError
-from bus.process import die_with_parent, notify_ready
+from bus.runtime.backoff import Backoff
+from bus.runtime.process import die_with_parent, notify_ready
 
 logger = logging.getLogger(__name__)
 

@@ -9,12 +9,13 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from bus import events, topology, trace
-from bus.backoff import Backoff
+from bus import events, topology
 from bus.errors import BrokerUnavailable, BusError, InvalidMessage
 from bus.message import NO_HEADERS, Delivery, Message
-from bus.metrics import DEAD_LETTERED
 from bus.publisher import Publisher
+from bus.runtime import trace
+from bus.runtime.backoff import Backoff
+from bus.runtime.metrics import DEAD_LETTERED
 from bus.topology import Queue
 
 logger = logging.getLogger(__name__)

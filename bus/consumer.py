@@ -19,7 +19,6 @@ from datetime import datetime
 from typing import Protocol
 
 from bus import burial, events
-from bus.backoff import Backoff
 from bus.burial import Burial
 from bus.errors import BrokerUnavailable, InvalidEvent, RetryableError, SubscriptionCancelled
 from bus.events import Event
@@ -27,6 +26,7 @@ from bus.gap import Gap
 from bus.hand import Hand, Item
 from bus.message import Delivery
 from bus.pause import PauseWatch
+from bus.runtime.backoff import Backoff
 from bus.source import Feed, Source, open_source
 from bus.tally import Tally
 from bus.topology import Queue

@@ -20,9 +20,10 @@ import msgspec
 import uuid_utils
 from msgspec import Meta, Struct
 
-from bus import topology, trace
+from bus import topology
 from bus.errors import InvalidEvent, InvalidMessageBody
 from bus.message import Message
+from bus.runtime import trace
 
 MAX_EVENT_BYTES = 64 * 1024
 MAX_BODY_CHARACTERS = 4_000

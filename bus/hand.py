@@ -19,9 +19,9 @@ from typing import Any
 
 from msgspec import Struct
 
-from bus.backoff import Backoff
 from bus.events import Event
 from bus.message import Delivery
+from bus.runtime.backoff import Backoff
 
 # Of a batch, before its events are tried alone.
 TRIES = 5

@@ -17,7 +17,7 @@ from urllib.parse import SplitResult, quote, unquote, urlsplit
 import msgspec
 
 from bus.errors import BrokerUnavailable, SettingError
-from bus.settings import Environment
+from bus.runtime.settings import Environment
 
 TIMEOUT = 5.0
 ENABLE = "enable it with: rabbitmq-plugins enable rabbitmq_management, or set BROKER_API_URL"

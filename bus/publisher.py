@@ -28,9 +28,9 @@ from bus.errors import (
     PublishUnconfirmed,
     TopologyBroken,
 )
-from bus.forks import after_fork
 from bus.message import Message
-from bus.metrics import (
+from bus.runtime.after_fork import after_fork
+from bus.runtime.metrics import (
     CONFIRMED,
     PUBLISH_SECONDS,
     PUBLISHED,

@@ -21,8 +21,6 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import closing
 
-from bus import probes
-from bus.backoff import Backoff
 from bus.errors import (
     BrokerUnavailable,
     InvalidMessage,
@@ -33,7 +31,6 @@ from bus.errors import (
     RetryableError,
 )
 from bus.message import Delivery
-from bus.metrics import PAUSED, SUBSCRIPTIONS
 from bus.pause import PauseWatch
 from bus.publisher import DEFAULT_TIMEOUT, Publisher
 from bus.rpc_messages import (
@@ -48,6 +45,9 @@ from bus.rpc_messages import (
     encode,
     request_message,
 )
+from bus.runtime import health
+from bus.runtime.backoff import Backoff
+from bus.runtime.metrics import PAUSED, SUBSCRIPTIONS
 from bus.source import Source, open_source
 from bus.topology import WEB_REQUESTS, Queue, reply_queue
 
@@ -169,7 +169,7 @@ class Server:
         self._on_connected = on_connected
         self._watch = PauseWatch(url, WEB_REQUESTS)
         self._paused = PAUSED.labels(WEB_REQUESTS.name)
-        self._status = probes.CONNECTING
+        self._status = health.CONNECTING
 
     def status(self) -> str:
         """“ok” while it takes requests, else “paused” or “connecting”. For any thread."""
@@ -190,22 +190,22 @@ class Server:
 
     def _rest(self) -> None:
         self._watch.rest(self._stop, self._on_paused)
-        self._status = probes.CONNECTING
+        self._status = health.CONNECTING
         self._paused.set(0)
 
     def _on_paused(self) -> None:
-        self._status = probes.PAUSED
+        self._status = health.PAUSED
         self._paused.set(1)
         self._on_connected()
 
     def _serve(self, source: Source) -> None:
-        self._status = probes.OK
+        self._status = health.OK
         self._on_connected()
         try:
             with SUBSCRIPTIONS.labels(WEB_REQUESTS.name).track_inprogress():
                 self._serve_from(source)
         finally:
-            self._status = probes.CONNECTING
+            self._status = health.CONNECTING
 
     def _serve_from(self, source: Source) -> None:
         """Returns when stopped or paused."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from datetime import UTC, datetime
 
-from bus import metrics
 from bus.hand import Item
-from bus.probes import CONNECTING, OK, PAUSED
+from bus.runtime import metrics
+from bus.runtime.health import CONNECTING, OK, PAUSED
 from bus.topology import Queue
 
 LONGEST_STATUS = 200

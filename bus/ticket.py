@@ -16,7 +16,7 @@ import jwt
 import msgspec
 
 from bus.errors import InvalidTicket, SettingError
-from bus.settings import Environment
+from bus.runtime.settings import Environment
 
 LIFETIME = 30
 MAX_ROOMS = 1_000

@@ -12,8 +12,8 @@ from collections.abc import Iterable, Iterator
 
 from bus.broker import Link
 from bus.errors import BrokerUnavailable
-from bus.forks import after_fork
 from bus.management import Management
+from bus.runtime.after_fork import after_fork
 from bus.topology import Binding, Queue
 
 logger = logging.getLogger(__name__)

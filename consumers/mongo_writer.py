@@ -21,8 +21,8 @@ from pymongo.errors import BulkWriteError, PyMongoError
 from bus import events, topology
 from bus.errors import PermanentError, SettingError, SinkUnavailable
 from bus.events import Event, MessageDeleted, MessageEdited, MessageEvent, MessagePosted
-from bus.probes import PROBE_SECONDS
-from bus.settings import Environment
+from bus.runtime.health import PROBE_SECONDS
+from bus.runtime.settings import Environment
 from consumers import process
 
 DUPLICATE_KEY = 11_000

@@ -9,11 +9,12 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
+from bus.broker_probe import BrokerProbe
 from bus.consumer import Consumer, Sink
-from bus.ops import start_ops
-from bus.probes import BrokerProbe, Check, Probes
-from bus.process import notify_ready, stop_event
-from bus.settings import Environment
+from bus.runtime.health import Check, Probes
+from bus.runtime.ops_server import start_ops
+from bus.runtime.process import notify_ready, stop_event
+from bus.runtime.settings import Environment
 from bus.topology import Queue
 
 logger = logging.getLogger(__name__)

@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from bus import topology
 from bus.events import Event
 from bus.room_log import RoomLogWriter
-from bus.settings import Environment
+from bus.runtime.settings import Environment
 from consumers import process
 
 # One name for all replays: a second one goes on where the first was interrupted.

@@ -23,8 +23,8 @@ from bus.errors import InvalidEvent, RetryableError, SettingError
 from bus.events import Event
 from bus.gap import CLOCK_SKEW
 from bus.message import Delivery
-from bus.progress import progress_bar
-from bus.settings import Environment
+from bus.runtime.progress_bar import progress_bar
+from bus.runtime.settings import Environment
 from bus.stream import read_stream
 from bus.topology import EVENT_CONSUMERS
 

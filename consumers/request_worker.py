@@ -19,16 +19,17 @@ from types import TracebackType
 from typing import Any
 from urllib.parse import unquote_to_bytes, urlsplit
 
-from bus import trace
+from bus.broker_probe import BrokerProbe
 from bus.errors import ReplyTooLarge, SettingError
-from bus.metrics import WORKER_REQUESTS, WORKER_SECONDS
-from bus.ops import start_ops
-from bus.probes import OK, BrokerProbe, Check, Probes
-from bus.process import notify_ready, stop_event
 from bus.publisher import Publisher
 from bus.rpc import Server
 from bus.rpc_messages import MAX_REPLY_BYTES, Headers, Reply, Request
-from bus.settings import Environment
+from bus.runtime import trace
+from bus.runtime.health import OK, Check, Probes
+from bus.runtime.metrics import WORKER_REQUESTS, WORKER_SECONDS
+from bus.runtime.ops_server import start_ops
+from bus.runtime.process import notify_ready, stop_event
+from bus.runtime.settings import Environment
 
 logger = logging.getLogger(__name__)
 

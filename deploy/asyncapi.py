@@ -21,7 +21,7 @@ from bus import events, rpc_messages, topology
 from bus.burial import INVALID, dead_letter
 from bus.errors import InvalidEvent
 from bus.message import Delivery, Message
-from bus.settings import Environment
+from bus.runtime.settings import Environment
 from bus.topology import CONSUMERS, EVENT_QUEUES, QUEUES, WEB_REQUESTS, Exchange, Queue
 
 Json = dict[str, Any]

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 from bus.errors import RetryableError, SettingError
-from bus.settings import BROKER_SCHEMES, MONGO_SCHEMES, REDIS_SCHEMES, Environment
+from bus.runtime.settings import BROKER_SCHEMES, MONGO_SCHEMES, REDIS_SCHEMES, Environment
 from bus.ticket import KeySet
 from deploy.addresses import authority
 

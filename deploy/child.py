@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from bus.process import die_with_parent
+from bus.runtime.process import die_with_parent
 
 FIRST_DELAY = 0.2
 # Long enough not to keep a processor busy; what is accepted meanwhile waits.

@@ -11,8 +11,8 @@ from types import ModuleType
 from typing import NoReturn
 
 from bus.errors import BusError, SettingError
-from bus.process import configure_logging
-from bus.settings import Environment
+from bus.runtime.log_format import configure_logging
+from bus.runtime.settings import Environment
 from deploy.processes import load
 
 # Word → its help and the module with its ``add_arguments(parser)`` and

@@ -13,7 +13,7 @@ from bus.dead_letters import DeadLetters, dead_queue, open_dead_letters
 from bus.errors import SettingError
 from bus.letter import Letter
 from bus.publisher import Publisher
-from bus.settings import Environment
+from bus.runtime.settings import Environment
 from bus.topology import QUEUES, Queue
 from deploy import letter_view
 

@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from bus.settings import Environment
+from bus.runtime.settings import Environment
 from bus.topology import EVENT_CONSUMERS
 from deploy.addresses import authority, ops_targets, ports_from, show
 from deploy.checks import URLS, check_ports, check_reachable, check_settings

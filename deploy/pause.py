@@ -9,7 +9,7 @@ import socket
 from bus.broker import depth
 from bus.errors import SettingError
 from bus.pause import pause
-from bus.settings import Environment
+from bus.runtime.settings import Environment
 from bus.topology import CONSUMERS, Queue
 
 

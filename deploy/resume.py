@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from bus.pause import resume
-from bus.settings import Environment
+from bus.runtime.settings import Environment
 from deploy.pause import add_name, queue_named, waiting
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from bus.errors import SettingError
-from bus.settings import Environment
+from bus.runtime.settings import Environment
 from deploy.processes import PROCESSES, load
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 import msgspec
 
 from bus.errors import SettingError
-from bus.settings import Environment
+from bus.runtime.settings import Environment
 from deploy.checks import URLS
 from deploy.probing import Target, look, targets_of
 from deploy.snapshot import Report, compare

@@ -11,7 +11,7 @@ from bus import topology_apply
 from bus.broker import declare, is_amqp
 from bus.errors import BrokerUnavailable, QueueBusy, QueueInUse, SettingError
 from bus.management import Management, QueueInfo
-from bus.settings import Environment
+from bus.runtime.settings import Environment
 from bus.topology import ARCHIVE, GATE, QUEUES, Queue
 from bus.topology_definitions import definitions
 from bus.topology_found import found_on_rabbitmq, found_on_redis

@@ -14,7 +14,7 @@ from typing import Any
 
 from bus import events
 from bus.errors import SettingError
-from bus.settings import Environment
+from bus.runtime.settings import Environment
 from bus.topology import EVENT_QUEUES, Queue
 from deploy import whereabouts
 from deploy.letter_view import escaped

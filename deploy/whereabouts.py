@@ -21,10 +21,10 @@ from bus.letter import Letter
 from bus.message import Delivery
 from bus.room_log import SEEN_SECONDS
 from bus.room_search import find
-from bus.settings import Environment
+from bus.runtime.settings import Environment
+from bus.runtime.trace import HEADER, trace_id_of
 from bus.stream import read_stream
 from bus.topology import ARCHIVE, MONGO_WRITER, REDIS_PUBLISHER, Queue, pause_queue
-from bus.trace import HEADER, trace_id_of
 
 # Clocks of the web tier and the broker may differ by this much.
 CLOCK_SKEW = timedelta(minutes=1)

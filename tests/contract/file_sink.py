@@ -9,7 +9,7 @@ from contextlib import ExitStack
 
 from bus.consumer import Consumer
 from bus.events import Event
-from bus.settings import Environment
+from bus.runtime.settings import Environment
 from bus.topology import MONGO_WRITER
 from consumers import process
 from tests.support.consuming import ListSink, bodies

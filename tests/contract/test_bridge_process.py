@@ -186,7 +186,7 @@ class TestProcess:
 def _process(environment: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
     """Killed at the end, with what it has started, if it still runs then."""
     code = (
-        "import os; from bridge.server import main; from bus.settings import Environment;"
+        "import os; from bridge.server import main; from bus.runtime.settings import Environment;"
         "main(Environment(os.environ))"
     )
     with subprocess.Popen(

@@ -12,12 +12,12 @@ import redis
 
 from bus import events, topology
 from bus.amqp_source import AmqpSource
-from bus.backoff import Backoff
 from bus.consumer import Consumer
 from bus.errors import BrokerUnavailable, SinkUnavailable
 from bus.events import Event, MessagePosted
 from bus.message import Delivery, Message
 from bus.publisher import Publisher
+from bus.runtime.backoff import Backoff
 from bus.source import open_source
 from bus.topology import MONGO_WRITER, REDIS_PUBLISHER, WEB_REQUESTS
 from tests.support.consuming import ListSink, consuming, dead_letters, empty, publish

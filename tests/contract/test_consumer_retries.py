@@ -12,12 +12,12 @@ import pytest
 from prometheus_client import REGISTRY
 
 from bus import events, hand
-from bus.backoff import Backoff
 from bus.errors import SinkUnavailable
 from bus.events import Event
+from bus.runtime.backoff import Backoff
+from bus.runtime.trace import child_of, trace_id_of
 from bus.source import open_source
 from bus.topology import MONGO_WRITER, REDIS_PUBLISHER
-from bus.trace import child_of, trace_id_of
 from tests.support.consuming import (
     ListSink,
     bodies,

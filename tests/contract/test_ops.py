@@ -13,10 +13,11 @@ import pytest
 import requests
 from prometheus_client.parser import text_string_to_metric_families
 
+from bus.broker_probe import BrokerProbe
 from bus.errors import SettingError
-from bus.ops import CLIENT_SECONDS, OpsServer, start_ops
-from bus.probes import BrokerProbe, Probes
-from bus.settings import Environment
+from bus.runtime.health import Probes
+from bus.runtime.ops_server import CLIENT_SECONDS, OpsServer, start_ops
+from bus.runtime.settings import Environment
 from tests.conftest import run_server
 from tests.support.ports import HOST
 from tests.support.rabbitmq import RabbitMQ
@@ -86,9 +87,9 @@ def test_who_says_nothing_is_cut_off_and_holds_up_nobody(start: Start) -> None:
 
 def test_two_that_share_a_listener_both_answer() -> None:
     """As the workers of the web do; who finds the connection taken must not wait for the next."""
-    from bus import ops
+    from bus.runtime import ops_server
 
-    listener = ops.listen(Environment({}))
+    listener = ops_server.listen(Environment({}))
     with (
         closing(OpsServer(listener, lambda: {"i": "first"})) as first,
         closing(OpsServer(listener.dup(), lambda: {"i": "second"})) as second,

@@ -24,8 +24,8 @@ from bus.errors import (
     PublishUnconfirmed,
 )
 from bus.message import Message
-from bus.metrics import CONFIRMED, PUBLISHED, RECONNECTS, REFUSED, UNPUBLISHED
 from bus.publisher import Publisher
+from bus.runtime.metrics import CONFIRMED, PUBLISHED, RECONNECTS, REFUSED, UNPUBLISHED
 from bus.source import open_source
 from bus.topology import EVENTS, Binding, Queue
 from bus.topology_check import TopologyGuard

@@ -21,7 +21,7 @@ from bus.errors import BrokerUnavailable, PublishRefused, QueueInUse, SettingErr
 from bus.management import BindingInfo, Management, QueueInfo
 from bus.message import Message
 from bus.publisher import Publisher
-from bus.settings import Environment
+from bus.runtime.settings import Environment
 from bus.topology import GATE, MONGO_WRITER, QUEUES, REDIS_PUBLISHER
 from deploy import topology as command
 from tests.conftest import run_server

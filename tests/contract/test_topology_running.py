@@ -21,9 +21,9 @@ from bus.consumer import Consumer
 from bus.errors import RetryableError
 from bus.events import Event
 from bus.management import Management
-from bus.process import die_with_parent
 from bus.publisher import Publisher
-from bus.settings import Environment
+from bus.runtime.process import die_with_parent
+from bus.runtime.settings import Environment
 from bus.source import open_source
 from bus.topology import CONSUMERS, EVENT_QUEUES, GATE, MONGO_WRITER, Queue, pause_queue
 from deploy import topology as command

@@ -17,8 +17,8 @@ from bus import claim
 from bus.burial import INVALID
 from bus.dead_letters import BATCH, open_dead_letters
 from bus.message import Message
-from bus.process import die_with_parent
 from bus.publisher import Publisher
+from bus.runtime.process import die_with_parent
 from bus.source import open_source
 from bus.topology import EVENT_QUEUES, MONGO_WRITER, REDIS_PUBLISHER
 from consumers.mongo_writer import open_messages

@@ -18,7 +18,7 @@ from bus.events import Event
 from bus.pause import pause
 from bus.publisher import Publisher
 from bus.room_log import LOG_LENGTH, RoomLogWriter
-from bus.settings import Environment
+from bus.runtime.settings import Environment
 from bus.topology import ARCHIVE, EVENT_QUEUES, MONGO_WRITER, REDIS_PUBLISHER
 from consumers.mongo_writer import MongoWriter, open_messages
 from deploy import trace

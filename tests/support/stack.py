@@ -12,7 +12,7 @@ from pathlib import Path
 
 import requests
 
-from bus.process import die_with_parent
+from bus.runtime.process import die_with_parent
 from deploy.processes import PROCESSES
 from tests.support.ports import HOST, free_ports
 from tests.support.wait import wait_until

@@ -46,7 +46,7 @@ def test_a_signal_is_named_and_the_exit_seen_once(child: Child) -> None:
 
 NOTIFIER = """
 import signal
-from bus.process import notify_ready
+from bus.runtime.process import notify_ready
 notify_ready()
 signal.pause()
 """

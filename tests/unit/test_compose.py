@@ -15,7 +15,7 @@ import yaml
 
 from bridge import gateway
 from bus.management import Management
-from bus.settings import Environment
+from bus.runtime.settings import Environment
 from bus.ticket import KeySet
 from deploy.local import DATABASE_PROCESSES
 from deploy.processes import PROCESSES

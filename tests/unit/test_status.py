@@ -8,7 +8,7 @@ import re
 import pytest
 
 from bus.errors import SettingError
-from bus.settings import Environment
+from bus.runtime.settings import Environment
 from deploy import status
 from deploy.probing import look, targets_of
 from deploy.snapshot import ProcessSample, QueueSample, Snapshot, StoreSample, compare

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from bridge import gateway
-from bus.settings import Environment
+from bus.runtime.settings import Environment
 from consumers import request_worker
 from deploy.child import Program
 from deploy.local import STOP_STAGES
@@ -23,7 +23,7 @@ MINIMUM = Environment({"BROKER_URL": "redis://127.0.0.1/"})
 
 FINISHES = """
 import signal, sys, threading
-from bus.process import notify_ready, stop_event
+from bus.runtime.process import notify_ready, stop_event
 stop = stop_event()
 notify_ready()
 stop.wait()
@@ -32,7 +32,7 @@ open(sys.argv[1], "w").close()
 """
 NEVER_ENDS = """
 import signal
-from bus.process import notify_ready
+from bus.runtime.process import notify_ready
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
 notify_ready()
 while True:

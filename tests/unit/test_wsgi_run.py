@@ -11,7 +11,7 @@ import pytest
 
 from bus.errors import ReplyTooLarge, SettingError
 from bus.rpc_messages import MAX_REPLY_BYTES, Request
-from bus.settings import Environment
+from bus.runtime.settings import Environment
 from consumers import request_worker
 from consumers.request_worker import environ, load_application, run
 from tests.support.ports import HOST, free_port

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from bus.errors import RetryableError
-from bus.settings import Environment
+from bus.runtime.settings import Environment
 
 EXIT_MALFORMED = 3
 

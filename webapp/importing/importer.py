@@ -12,7 +12,7 @@ from pathlib import Path
 from bus import events
 from bus.errors import PermanentError
 from bus.message import Message
-from bus.progress import progress_bar
+from bus.runtime.progress_bar import progress_bar
 from webapp.accounts.models import User, normal_email
 from webapp.history.selectors import known_ids
 from webapp.importing.lines import Line, LineReader, Malformed

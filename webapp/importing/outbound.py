@@ -8,10 +8,10 @@ from collections import deque
 from concurrent.futures import Future
 from dataclasses import dataclass
 
-from bus.backoff import Backoff
 from bus.errors import RetryableError
 from bus.message import Message
 from bus.publisher import Publisher
+from bus.runtime.backoff import Backoff
 
 logger = logging.getLogger(__name__)
 

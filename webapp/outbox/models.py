@@ -11,7 +11,7 @@ class OutboxEvent(models.Model):
 
     room_id = models.UUIDField()
     event = models.TextField()
-    # Of the request that caused it (see bus.trace). An older release knows no such column.
+    # Of the request that caused it (see bus.runtime.trace). An older release knows no such column.
     traceparent = models.CharField(max_length=55, db_default="")
     created_at = models.DateTimeField(default=timezone.now, db_index=True)
 

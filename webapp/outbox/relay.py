@@ -11,12 +11,12 @@ from contextlib import closing
 
 import django
 
-from bus.backoff import Backoff
 from bus.errors import PermanentError, RetryableError
-from bus.ops import start_ops
-from bus.probes import Check, Probes
-from bus.process import notify_ready, stop_event
-from bus.settings import Environment
+from bus.runtime.backoff import Backoff
+from bus.runtime.health import Check, Probes
+from bus.runtime.ops_server import start_ops
+from bus.runtime.process import notify_ready, stop_event
+from bus.runtime.settings import Environment
 
 logger = logging.getLogger(__name__)
 

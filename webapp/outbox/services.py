@@ -12,10 +12,11 @@ import logging
 import uuid
 from datetime import timedelta
 
-from bus import events, trace
+from bus import events
 from bus.errors import BusError
 from bus.events import Event
 from bus.message import Message
+from bus.runtime import trace
 from webapp.outbox.models import OutboxEvent
 from webapp.project.broker import publisher
 

@@ -6,7 +6,7 @@ from django.db import connection
 from django.http import HttpRequest, HttpResponse, JsonResponse
 
 from bus.errors import BrokerBlocked, TopologyBroken
-from bus.probes import PROBE_SECONDS, Probes, is_ready
+from bus.runtime.health import PROBE_SECONDS, Probes, is_ready
 from webapp.history.store import messages
 from webapp.project.broker import archive, guard, publisher
 

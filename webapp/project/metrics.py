@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prometheus_client import Counter, Histogram
 
-from bus.metrics import LATENCY_BUCKETS
+from bus.runtime.metrics import LATENCY_BUCKETS
 
 HTTP_REQUESTS = Counter(
     "chatbus_http_requests", "Requests answered, by class of status", ["method", "status"]

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from csp.middleware import CSPMiddleware, PolicyParts
 from django.http import HttpRequest, HttpResponseBase
 
-from bus import trace
+from bus.runtime import trace
 from webapp.project.bridge import bridge_origin
 from webapp.project.metrics import HTTP_REQUESTS, HTTP_SECONDS
 

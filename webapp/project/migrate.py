@@ -6,7 +6,7 @@ import argparse
 import os
 
 from bus.errors import RetryableError
-from bus.settings import Environment
+from bus.runtime.settings import Environment
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

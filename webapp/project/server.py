@@ -14,7 +14,7 @@ from typing import Any
 from gunicorn.app.base import BaseApplication
 from gunicorn.glogging import Logger
 
-from bus.settings import Environment
+from bus.runtime.settings import Environment
 
 GRACEFUL_SECONDS = 20
 
@@ -89,12 +89,12 @@ def main(environment: Environment) -> None:
     """Serves until SIGTERM. Gunicorn itself says READY once it listens (NOTIFY_SOCKET)."""
     settings = ServerSettings.from_environment(environment)
     with _shared_metrics():
-        from bus import ops
+        from bus.runtime import ops_server
 
         # Imported here: it reads the settings and so may raise SettingError.
         from webapp.project.wsgi import application
 
-        hooks = _ops_hooks(ops.listen(environment))
+        hooks = _ops_hooks(ops_server.listen(environment))
         Server(application, settings.for_gunicorn() | hooks).run()
 
 
@@ -119,7 +119,7 @@ def _ops_hooks(listener: socket.socket) -> dict[str, Callable[..., None]]:
     """Every worker answers on ``listener``, from a thread that it starts after the fork."""
     from prometheus_client.multiprocess import mark_process_dead
 
-    from bus.ops import OpsServer
+    from bus.runtime.ops_server import OpsServer
     from webapp.project import health
 
     def post_worker_init(worker: Any) -> None:

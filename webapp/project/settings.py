@@ -9,7 +9,7 @@ import dj_database_url
 from csp.constants import NONE, SELF
 
 from bus.errors import SettingError
-from bus.settings import Environment
+from bus.runtime.settings import Environment
 from bus.ticket import KeySet
 
 _environment = Environment(os.environ)
@@ -152,5 +152,5 @@ USE_TZ = True
 TIME_ZONE = "UTC"
 LANGUAGE_CODE = "en"
 USE_I18N = False
-# The process configures logging (bus.process): all of it on standard error.
+# The process configures logging (bus.runtime.process): all of it on standard error.
 LOGGING_CONFIG = None

@@ -9,7 +9,7 @@ import pytest
 from bridge.limits import Limits
 from bridge.settings import OTHER_FILES, BridgeSettings
 from bus.errors import SettingError
-from bus.settings import Environment
+from bus.runtime.settings import Environment
 
 
 def read(**values: str) -> BridgeSettings:

@@ -6,7 +6,7 @@ import pytest
 
 from bus.errors import BrokerUnavailable, SettingError
 from bus.management import Management
-from bus.settings import Environment
+from bus.runtime.settings import Environment
 from tests.support.ports import HOST, free_port
 
 

@@ -8,8 +8,8 @@ import time
 
 import pytest
 
-from bus import probes
-from bus.probes import Probes, is_ready
+from bus.runtime import health
+from bus.runtime.health import Probes, is_ready
 from tests.support.wait import wait_until
 
 ASKERS = 20
@@ -35,7 +35,7 @@ def test_a_check_that_stalls_costs_a_bounded_time_and_one_thread() -> None:
     checks = Probes({"stalled": stall, "well": lambda: None})
     began = time.monotonic()
     assert checks() == {"stalled": "timeout", "well": "ok"}
-    assert time.monotonic() - began < 2 * probes.PROBE_SECONDS
+    assert time.monotonic() - began < 2 * health.PROBE_SECONDS
     checks()
     assert len(calls) == 1
     go_on.set()
@@ -54,7 +54,7 @@ def test_asking_often_does_not_check_often() -> None:
 
 
 def test_what_is_known_gets_old(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(probes, "FRESH_SECONDS", 0.05)
+    monkeypatch.setattr(health, "FRESH_SECONDS", 0.05)
     outcomes = iter(["down", "ok"])
     checks = Probes({"a": lambda: next(outcomes)})
     assert checks() == {"a": "down"}
@@ -64,10 +64,10 @@ def test_what_is_known_gets_old(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_reason_goes_to_the_log_once(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(probes, "FRESH_SECONDS", 0.0)
+    monkeypatch.setattr(health, "FRESH_SECONDS", 0.0)
     broken = threading.Event()
     checks = Probes({"store": lambda: fail() if broken.is_set() else None})
-    with caplog.at_level(logging.INFO, "bus.probes"):
+    with caplog.at_level(logging.INFO, "bus.runtime.health"):
         checks()
         broken.set()
         for _ in range(5):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bus.process import notify_ready
+from bus.runtime.process import notify_ready
 
 
 def heard(address: str) -> bytes:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from bus.errors import SettingError
-from bus.settings import Environment
+from bus.runtime.settings import Environment
 from bus.ticket import KeySet
 
 

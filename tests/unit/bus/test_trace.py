@@ -6,7 +6,8 @@ import threading
 
 import pytest
 
-from bus import events, trace
+from bus import events
+from bus.runtime import trace
 
 TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
 PARENT_ID = "00f067aa0ba902b7"

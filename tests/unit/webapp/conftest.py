@@ -25,7 +25,7 @@ from tests.conftest import run_server
 from tests.support.servers import Mongo, Redis
 
 START = (
-    "import os, sys, importlib; from bus.settings import Environment;"
+    "import os, sys, importlib; from bus.runtime.settings import Environment;"
     "importlib.import_module(sys.argv[1]).main(Environment(os.environ))"
 )
 WAIT_SECONDS = 30

@@ -12,7 +12,7 @@ import pytest
 import requests
 
 from bus.errors import SettingError
-from bus.settings import Environment
+from bus.runtime.settings import Environment
 from tests.support.ports import free_port
 from tests.unit.webapp.conftest import SETTINGS, START, WAIT_SECONDS
 from webapp.project.server import ServerSettings

@@ -8,8 +8,9 @@ import pytest
 from django.conf import settings
 from django.db import transaction
 
-from bus import events, topology, trace
+from bus import events, topology
 from bus.events import Person, RoomArchived
+from bus.runtime import trace
 from bus.source import open_source
 from webapp.outbox import services
 

@@ -1,16 +1,28 @@
-"""How log records are written: JSON lines for programs, one readable line for people.
+"""Logging: where records go, and their form: JSON lines for programs, text for people.
 
 Both carry the ids by which a message is followed: ``event_id`` and ``room_id`` where the caller
-gave them (``extra={…}``), ``trace_id`` also from the work in hand (``bus.trace``).
+gave them (``extra={…}``), ``trace_id`` also from the work in hand (``bus.runtime.trace``).
 """
 
 from __future__ import annotations
 
 import json
 import logging
+import sys
+import threading
+from collections.abc import Callable
 from datetime import UTC, datetime
+from types import TracebackType
 
-from bus import trace
+from bus.errors import SettingError
+from bus.runtime import trace
+from bus.runtime.settings import Environment
+
+logger = logging.getLogger(__name__)
+
+LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
+# DEBUG is for our own records: libraries would print what users wrote, and much else.
+OUR_PACKAGES = ("bus", "webapp", "consumers", "bridge", "deploy")
 
 IDS = ("event_id", "room_id", "trace_id")
 # One record, one line: what a user typed must not look like another record, nor move the cursor.
@@ -59,6 +71,53 @@ class TextFormatter(logging.Formatter):
 
 FORMATS = {"json": JsonFormatter, "text": TextFormatter}
 """LOG_FORMAT → its formatter."""
+
+
+def configure_logging(process: str, environment: Environment) -> None:
+    """All records of the process go to standard error, as LOG_LEVEL and LOG_FORMAT say.
+
+    By default the format is text on a terminal, and JSON for whatever else reads it. Raises
+    SettingError.
+    """
+    level = _choice(environment, "LOG_LEVEL", "INFO", LOG_LEVELS, str.upper)
+    default_format = "text" if sys.stderr.isatty() else "json"
+    log_format = _choice(environment, "LOG_FORMAT", default_format, tuple(FORMATS), str.lower)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(FORMATS[log_format](process))
+    logging.basicConfig(level="INFO" if level == "DEBUG" else level, handlers=[handler], force=True)
+    for package in OUR_PACKAGES:
+        logging.getLogger(package).setLevel(level)
+    # pika reports every broken connection with a traceback; ours says it in one line.
+    logging.getLogger("pika").setLevel(logging.CRITICAL)
+    logging.captureWarnings(True)
+    sys.excepthook = _log_uncaught
+    threading.excepthook = _log_uncaught_in_thread
+
+
+def _choice(
+    environment: Environment,
+    name: str,
+    default: str,
+    accepted: tuple[str, ...],
+    spelling: Callable[[str], str],
+) -> str:
+    value = spelling(environment.text(name, default))
+    if value not in accepted:
+        raise SettingError(name, f"{value!r}; accepted are {', '.join(accepted)}")
+    return value
+
+
+def _log_uncaught(
+    kind: type[BaseException], error: BaseException, trace: TracebackType | None
+) -> None:
+    logger.critical("ended by an error: %r", error, exc_info=(kind, error, trace))
+
+
+def _log_uncaught_in_thread(failed: threading.ExceptHookArgs) -> None:
+    if failed.exc_value and failed.exc_type is not SystemExit:
+        name = failed.thread.name if failed.thread else "?"
+        details = (failed.exc_type, failed.exc_value, failed.exc_traceback)
+        logger.error("thread %s ended by %r", name, failed.exc_value, exc_info=details)
 
 
 def _time(record: logging.LogRecord) -> str:

@@ -8,8 +8,6 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Future
 
-from bus.broker import Link
-
 logger = logging.getLogger(__name__)
 
 PROBE_SECONDS = 2.0
@@ -92,20 +90,3 @@ def _outcome(future: Future[str], deadline: float) -> str:
         return future.result(max(0.0, deadline - time.monotonic()))
     except TimeoutError:
         return TIMEOUT
-
-
-class BrokerProbe:
-    """Asks the broker for an answer, on a connection kept for this: a process that is asked every
-    few seconds must not connect as often.
-
-    Calling it raises BrokerUnavailable when there is none. Not for two threads at once.
-    """
-
-    def __init__(self, url: str) -> None:
-        self._url = url
-        self._link: Link | None = None
-
-    def __call__(self) -> None:
-        link, self._link = self._link or Link(self._url), None
-        link.ping()
-        self._link = link

@@ -22,9 +22,9 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.process_collector import ProcessCollector
 
 from bus.errors import SettingError
-from bus.metrics import INFO
-from bus.probes import OK, is_ready
-from bus.settings import Environment
+from bus.runtime.health import OK, is_ready
+from bus.runtime.metrics import INFO
+from bus.runtime.settings import Environment
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +34,7 @@ STOP_SECONDS = 0.25
 
 Ready = Callable[[], Mapping[str, str]]
 """What this process needs → "ok", "paused", or what is wrong with it. It answers in bounded time,
-however often it is called (see ``bus.probes``)."""
+however often it is called (see ``bus.runtime.health``)."""
 
 
 def start_ops(environment: Environment, *, ready: Ready) -> OpsServer:

@@ -1,0 +1,68 @@
+"""What every chatbus process does the same way: handle signals, report that it is ready."""
+
+from __future__ import annotations
+
+import _thread
+import ctypes
+import os
+import re
+import signal
+import socket
+import threading
+from collections.abc import Callable
+from types import FrameType
+
+PR_SET_PDEATHSIG = 1
+
+
+def on_stop_signals(stop: Callable[[], object]) -> None:
+    """Calls ``stop`` on the first SIGTERM or SIGINT; a second one ends the process at once."""
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        signal.signal(signal.SIGTERM, _force)
+        signal.signal(signal.SIGINT, _force)
+        # In a thread of its own, made without a lock: the one that was interrupted may hold the
+        # lock that ``stop`` needs.
+        _thread.start_new_thread(stop, ())
+
+    signal.signal(signal.SIGTERM, handle)
+    signal.signal(signal.SIGINT, handle)
+
+
+def stop_event() -> threading.Event:
+    """An event that the first SIGTERM or SIGINT sets."""
+    stop = threading.Event()
+    on_stop_signals(stop.set)
+    return stop
+
+
+def die_with_parent(number: signal.Signals = signal.SIGKILL) -> Callable[[], None]:
+    """To run in a child right after its fork: the kernel then sends it signal ``number`` when this
+    process dies, however that dies (prctl(2))."""
+    parent = os.getpid()
+    # Before the fork: loading a library takes locks.
+    libc = ctypes.CDLL(None, use_errno=True)
+
+    def arrange() -> None:
+        libc.prctl(PR_SET_PDEATHSIG, number)
+        if os.getppid() != parent:
+            os._exit(1)
+
+    return arrange
+
+
+def notify_ready() -> None:
+    """Tells the service manager that the process does its work now.
+
+    The protocol is systemd's: a datagram to the socket in NOTIFY_SOCKET
+    (https://www.freedesktop.org/software/systemd/man/latest/sd_notify.html).
+    """
+    address = os.environ.get("NOTIFY_SOCKET")
+    if not address:
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notifier:
+        notifier.sendto(b"READY=1", re.sub("^@", "\0", address))
+
+
+def _force(number: int, frame: FrameType | None) -> None:
+    os._exit(128 + number)
