@@ -16,8 +16,8 @@ from contextlib import closing, contextmanager
 from bench.filling import depth, fill
 from bench.machine import peak_megabytes
 from bus import topology
-from bus.broker import Link
 from bus.topology import Queue
+from bus.transport.admin import Link
 from tests.support.rabbitmq import RabbitMQ
 from tests.support.servers import Mongo, Redis
 from tests.support.wait import wait_until

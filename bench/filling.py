@@ -11,10 +11,10 @@ from itertools import islice
 import msgspec
 
 from bus import events
-from bus.broker import Link
 from bus.message import Message
 from bus.publisher import Publisher
 from bus.topology import Queue
+from bus.transport.admin import Link
 from tests.support.events import posted
 
 BODY = "x" * 120

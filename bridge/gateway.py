@@ -19,14 +19,14 @@ from typing import Any
 from bridge import http_rules, http_server, metrics
 from bridge.http_errors import RawHeaders, Refused, render
 from bridge.http_rules import MAX_BODY_BYTES, Head, Priorities
-from bus.broker_probe import BrokerProbe
 from bus.errors import InvalidRpcMessage, RetryableError
-from bus.rpc import Client
-from bus.rpc_messages import Answer, Failure, Reply, Request
+from bus.rpc import RpcClient
+from bus.rpc_messages import Answer, Failure, HeldRequest, Reply
 from bus.runtime import trace
 from bus.runtime.health import OK, Check, Probes
 from bus.runtime.ops_server import start_ops
 from bus.runtime.settings import Environment
+from bus.transport.broker_probe import BrokerProbe
 
 logger = logging.getLogger(__name__)
 
@@ -85,7 +85,7 @@ class Response:
 class Gateway:
     """The ASGI application."""
 
-    def __init__(self, client: Client, settings: Settings) -> None:
+    def __init__(self, client: RpcClient, settings: Settings) -> None:
         self._client = client
         self._settings = settings
         self._held = 0
@@ -204,9 +204,9 @@ def _traceparent(scope: Scope) -> str:
     return ",".join(value.decode("latin-1") for key, value in scope["headers"] if key == name)
 
 
-def _request(head: Head, body: bytes, deadline: float) -> Request:
+def _request(head: Head, body: bytes, deadline: float) -> HeldRequest:
     headers = tuple(header for header in head.headers if header[0] != trace.HEADER)
-    return Request(
+    return HeldRequest(
         method=head.method,
         target=head.target,
         headers=(*headers, (trace.HEADER, trace.traceparent())),
@@ -252,7 +252,7 @@ def main(environment: Environment) -> None:
     """Serves until SIGTERM or SIGINT; requests that are held then are still answered."""
     settings = Settings.from_environment(environment)
     listener = http_server.listen(settings.host, settings.port)
-    client = Client(settings.broker_url)
+    client = RpcClient(settings.broker_url)
     ops = start_ops(environment, ready=Probes(_checks(settings.broker_url, client)))
     client.start()
     try:
@@ -267,7 +267,7 @@ def main(environment: Environment) -> None:
         ops.close()
 
 
-def _checks(broker_url: str, client: Client) -> dict[str, Check]:
+def _checks(broker_url: str, client: RpcClient) -> dict[str, Check]:
     return {
         "broker": BrokerProbe(broker_url),
         "requests": lambda: client.ping().result(PING_SECONDS),

@@ -8,9 +8,9 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 
 from amqp.exceptions import ResourceLocked
 
-from bus.broker import Link
 from bus.errors import BrokerUnavailable, QueueBusy
 from bus.topology import Queue
+from bus.transport.admin import Link
 
 # How long an operator on Redis who was killed is in the way of the next one.
 SECONDS = 60

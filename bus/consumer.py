@@ -27,9 +27,10 @@ from bus.hand import Hand, Item
 from bus.message import Delivery
 from bus.pause import PauseWatch
 from bus.runtime.backoff import Backoff
-from bus.source import Feed, Source, open_source
 from bus.tally import Tally
 from bus.topology import Queue
+from bus.transport.factory import subscribe
+from bus.transport.interfaces import DeliveryFeed, Subscription
 
 logger = logging.getLogger(__name__)
 
@@ -114,7 +115,7 @@ class Consumer:
         if self._stop.is_set():
             return
         self._look_for_gap()
-        source = open_source(
+        source = subscribe(
             self._url, self._queue, prefetch=2 * self._batch, instance=self._instance
         )
         with closing(source):
@@ -148,7 +149,7 @@ class Consumer:
             logger.info("%s: the consumer that was active reads what it lost", self._queue.name)
             self._gap.close()
 
-    def _fill_gap(self, source: Source) -> None:
+    def _fill_gap(self, source: Subscription) -> None:
         """Reads what the queue lost, while ``source`` holds the place in front of any other."""
         if not self._gap.is_open:
             return
@@ -164,7 +165,7 @@ class Consumer:
             logger.warning("%s lost events: %d read again", self._queue.name, archive.taken)
         self._gap.close()
 
-    def _step(self, source: Feed) -> bool:
+    def _step(self, source: DeliveryFeed) -> bool:
         """Takes in what has arrived and puts one piece into the sink; False if there is nothing."""
         pause = self._hand.wait(time.monotonic())
         wait = POLL_SECONDS if pause is None else min(pause, POLL_SECONDS)
@@ -175,7 +176,7 @@ class Consumer:
             self._put(source, piece)
         return bool(deliveries) or not self._hand.is_empty
 
-    def _decoded(self, source: Feed, deliveries: list[Delivery]) -> list[Item]:
+    def _decoded(self, source: DeliveryFeed, deliveries: list[Delivery]) -> list[Item]:
         """The events that ``deliveries`` are; what is none is buried."""
         items = []
         for delivery in deliveries:
@@ -186,7 +187,7 @@ class Consumer:
                 source.ack([delivery])
         return items
 
-    def _put(self, source: Feed, piece: list[Item]) -> None:
+    def _put(self, source: DeliveryFeed, piece: list[Item]) -> None:
         """Puts ``piece`` into the sink, and settles what came of it."""
         began = time.monotonic()
         try:
@@ -202,7 +203,7 @@ class Consumer:
             self._tally.accepted(piece, time.monotonic() - began)
             self._trace("accepted by the sink", piece)
 
-    def _failed(self, source: Feed, piece: list[Item], error: RetryableError) -> None:
+    def _failed(self, source: DeliveryFeed, piece: list[Item], error: RetryableError) -> None:
         self._tally.failed(piece)
         self._trace("the sink failed", piece)
         if self._hand.failed(piece, time.monotonic()):
@@ -211,7 +212,9 @@ class Consumer:
             self._tally.sink_is_down(error)
             logger.warning("the queue waits, %d in hand: %s", len(piece), error)
 
-    def _bury(self, source: Feed, item: Item, reason: str, error: Exception, attempts: int) -> None:
+    def _bury(
+        self, source: DeliveryFeed, item: Item, reason: str, error: Exception, attempts: int
+    ) -> None:
         self._burial.bury(item.delivery, reason, error, attempts, source.idle)
         source.ack([item.delivery])
         self._hand.drop(item)

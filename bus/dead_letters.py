@@ -11,14 +11,15 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 
-from bus.broker import Link
 from bus.claim import Renew, claim
 from bus.errors import BrokerUnavailable
 from bus.letter import Letter
 from bus.message import Delivery
 from bus.publisher import Publisher
-from bus.source import Source, open_source
 from bus.topology import Queue
+from bus.transport.admin import Link
+from bus.transport.factory import subscribe
+from bus.transport.interfaces import Subscription
 
 # Letters that are looked at and kept are held until the end; RabbitMQ counts them in 16 bits.
 MOST_HELD = 50_000
@@ -43,7 +44,7 @@ class DeadLetters:
         self.count = count
         self._url = url
         self._renew_claim = renew_claim
-        self._source: Source | None = None
+        self._source: Subscription | None = None
         self._seen = 0
         self._settled = 0
 
@@ -97,7 +98,7 @@ class DeadLetters:
             )
         return deliveries
 
-    def _opened(self) -> Source:
+    def _opened(self) -> Subscription:
         if self._source is None:
             self._source = _subscribe(self._url, self._dead)
         return self._source
@@ -128,8 +129,8 @@ def dead_queue(queue: Queue) -> Queue:
     return queue.dead_letters
 
 
-def _subscribe(url: str, dead: Queue) -> Source:
-    return open_source(url, dead, prefetch=MOST_HELD, instance=INSTANCE)
+def _subscribe(url: str, dead: Queue) -> Subscription:
+    return subscribe(url, dead, prefetch=MOST_HELD, instance=INSTANCE)
 
 
 def _wait_until_returned(link: Link, dead: Queue, number: int) -> None:

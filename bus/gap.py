@@ -15,9 +15,9 @@ from contextlib import closing, contextmanager
 from datetime import datetime, timedelta
 
 from bus import events
-from bus.broker import Link, depth, is_amqp
 from bus.message import Delivery
 from bus.topology import ARCHIVE, CONSUMERS, Queue
+from bus.transport.admin import Link, depth, is_amqp
 
 logger = logging.getLogger(__name__)
 
@@ -29,16 +29,16 @@ POLL_SECONDS = 0.1
 
 
 class Archive:
-    """The part of the archive that one queue is bound to, as a feed. See ``bus.source.Feed``.
+    """The part of the archive that one queue is bound to, as a feed. See ``DeliveryFeed``.
 
     ``taken`` counts what was handed out. Raises BrokerUnavailable.
     """
 
     def __init__(self, url: str, queue: Queue, start: datetime, prefetch: int) -> None:
-        from bus.stream import StreamSource
+        from bus.transport.rabbitmq.stream import StreamFeed
 
         self._queue = queue
-        self._stream = StreamSource(url, ARCHIVE, start, prefetch)
+        self._stream = StreamFeed(url, ARCHIVE, start, prefetch)
         self.taken = 0
 
     @property

@@ -15,11 +15,11 @@ from contextlib import closing
 import msgspec
 
 from bus import events
-from bus.broker import HAND_SECONDS, Link
 from bus.errors import BrokerUnavailable
 from bus.message import Message
 from bus.publisher import Publisher
 from bus.topology import Queue, pause_queue
+from bus.transport.admin import HAND_SECONDS, Link
 
 logger = logging.getLogger(__name__)
 

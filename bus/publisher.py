@@ -14,118 +14,30 @@ import queue
 import threading
 import time
 from collections.abc import Iterable, Sequence
-from concurrent.futures import CancelledError, Future
+from concurrent.futures import Future
 from contextlib import suppress
-from typing import Protocol
 
-from bus.broker import is_amqp
 from bus.errors import (
     BrokerBlocked,
     BrokerUnavailable,
     BusError,
-    PublishRefused,
     PublishTimeout,
     PublishUnconfirmed,
     TopologyBroken,
 )
 from bus.message import Message
 from bus.runtime.after_fork import after_fork
-from bus.runtime.metrics import (
-    CONFIRMED,
-    PUBLISH_SECONDS,
-    PUBLISHED,
-    RECONNECTS,
-    REFUSED,
-    UNPUBLISHED,
-)
+from bus.runtime.metrics import RECONNECTS
 from bus.topology import Queue
 from bus.topology_check import TopologyGuard
+from bus.transport.factory import open_publish_channel
+from bus.transport.interfaces import PublishChannel, PublishRequest
 
 logger = logging.getLogger(__name__)
 
 DEFAULT_TIMEOUT = 5.0
 # How many messages may share one round of confirms.
 ROUND = 2_000
-
-
-class Request:
-    """Messages of one caller, until when they are worth sending, and the caller's future."""
-
-    def __init__(self, messages: Sequence[Message], timeout: float) -> None:
-        self.messages = messages
-        self.timeout = timeout
-        self.started = time.monotonic()
-        self.deadline = self.started + timeout
-        # One without messages asks whether some could be published, and waits for that answer.
-        self.unconfirmed = len(messages) or 1
-        self.refusal: BusError | None = None
-        self.done: Future[None] = Future()
-        if messages:
-            PUBLISHED.inc(len(messages))
-            self.done.add_done_callback(self._count)
-
-    def begin(self) -> bool:
-        """Whether to send it: not when its caller gave up or its deadline passed."""
-        if not self.done.set_running_or_notify_cancel():
-            return False
-        if time.monotonic() < self.deadline:
-            return True
-        self.done.set_exception(PublishTimeout(self.timeout))
-        return False
-
-    def refuse(self, refusal: BusError) -> None:
-        """Notes why one of its messages cannot be published."""
-        self.refusal = self.refusal or refusal
-
-    def confirm_one(self) -> None:
-        """Notes that the broker has answered for one more; settles it with the last one."""
-        self.unconfirmed -= 1
-        if self.unconfirmed == 0:
-            self.settle()
-
-    def settle(self) -> None:
-        if self.refusal:
-            self.done.set_exception(self.refusal)
-        else:
-            self.done.set_result(None)
-
-    def _count(self, done: Future[None]) -> None:
-        error = CancelledError() if done.cancelled() else done.exception()
-        if error is None:
-            CONFIRMED.inc(len(self.messages))
-            PUBLISH_SECONDS.observe(time.monotonic() - self.started)
-        elif isinstance(error, PublishRefused):
-            REFUSED.inc(len(self.messages))
-        else:
-            UNPUBLISHED.inc(len(self.messages))
-
-
-class PublishingLink(Protocol):
-    """A connection in use by one thread; after any error it is closed and another one opened."""
-
-    def is_alive(self) -> bool:
-        """Whether the broker still holds the connection; costs no round trip."""
-        ...
-
-    def publish(self, batch: list[Request]) -> None:
-        """Sends all messages of ``batch`` and settles each request by what the broker said.
-
-        Raises BrokerBlocked, when it sent nothing and may be used again, or BrokerUnavailable.
-        """
-        ...
-
-    def close(self) -> None: ...
-
-
-def _open_link(url: str, queues: tuple[Queue, ...]) -> PublishingLink:
-    """Connects and declares ``queues``. Raises BrokerUnavailable."""
-    if is_amqp(url):
-        from bus.amqp_link import AmqpLink
-
-        return AmqpLink(url, queues)
-    from bus.redis_link import RedisLink
-
-    return RedisLink(url, queues)
 
 
 class Publisher:
@@ -152,7 +64,7 @@ class Publisher:
     def _begin(self) -> None:
         """Without a thread: it starts with the first message, in whichever process that is."""
         self._lock = threading.Lock()
-        self._requests: queue.SimpleQueue[Request | None] = queue.SimpleQueue()
+        self._requests: queue.SimpleQueue[PublishRequest | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
 
     def publish(self, *messages: Message, timeout: float | None = None) -> None:
@@ -188,8 +100,8 @@ class Publisher:
         if thread:
             thread.join(self._timeout)
 
-    def _submit(self, messages: Sequence[Message], timeout: float | None) -> Request:
-        request = Request(messages, timeout or self._timeout)
+    def _submit(self, messages: Sequence[Message], timeout: float | None) -> PublishRequest:
+        request = PublishRequest(messages, timeout or self._timeout)
         with self._lock:
             if self._thread is None:
                 self._start()
@@ -212,13 +124,13 @@ class _Worker:
         url: str,
         queues: tuple[Queue, ...],
         guard: TopologyGuard | None,
-        requests: queue.SimpleQueue[Request | None],
+        requests: queue.SimpleQueue[PublishRequest | None],
     ) -> None:
         self._url = url
         self._queues = queues
         self._guard = guard
         self._requests = requests
-        self._link: PublishingLink | None = None
+        self._link: PublishChannel | None = None
         self._was_connected = False
 
     def run(self) -> None:
@@ -228,7 +140,7 @@ class _Worker:
                 self._publish(batch)
         self._discard()
 
-    def _round(self, first: Request) -> list[Request]:
+    def _round(self, first: PublishRequest) -> list[PublishRequest]:
         """``first`` and what waits behind it, up to a round."""
         batch, size = [first], len(first.messages)
         with suppress(queue.Empty):
@@ -241,7 +153,7 @@ class _Worker:
                 size += len(request.messages)
         return batch
 
-    def _publish(self, batch: list[Request]) -> None:
+    def _publish(self, batch: list[PublishRequest]) -> None:
         kind: type[BrokerUnavailable] = BrokerUnavailable
         try:
             link = self._connected()
@@ -256,7 +168,7 @@ class _Worker:
             self._fail(batch, kind, error)
             self._discard()
 
-    def _fail(self, batch: list[Request], kind: type[BusError], cause: Exception) -> None:
+    def _fail(self, batch: list[PublishRequest], kind: type[BusError], cause: Exception) -> None:
         """Every caller gets an error of its own: a raised one belongs to its thread."""
         for request in batch:
             if not request.done.done():
@@ -268,13 +180,13 @@ class _Worker:
         if self._guard and (problem := self._guard.problem(deadline - time.monotonic())):
             raise TopologyBroken(problem)
 
-    def _connected(self) -> PublishingLink:
+    def _connected(self) -> PublishChannel:
         if self._link and not self._link.is_alive():
             self._discard()
         if self._link is None:
             if self._guard:
                 self._guard.problem(0.0)  # it looks while the connection is made
-            self._link = _open_link(self._url, self._queues)
+            self._link = open_publish_channel(self._url, self._queues)
             if self._was_connected:
                 RECONNECTS.labels("publisher").inc()
             self._was_connected = True

@@ -37,8 +37,8 @@ from bus.rpc_messages import (
     SAFE_METHODS,
     Answer,
     Failure,
+    HeldRequest,
     Reply,
-    Request,
     answer_message,
     decode_answer,
     decode_request,
@@ -48,18 +48,19 @@ from bus.rpc_messages import (
 from bus.runtime import health
 from bus.runtime.backoff import Backoff
 from bus.runtime.metrics import PAUSED, SUBSCRIPTIONS
-from bus.source import Source, open_source
 from bus.topology import WEB_REQUESTS, Queue, reply_queue
+from bus.transport.factory import subscribe
+from bus.transport.interfaces import Subscription
 
 logger = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.5
 REPLIES_AT_ONCE = 100
 
-Handler = Callable[[Request], Reply]
+Handler = Callable[[HeldRequest], Reply]
 
 
-class Client:
+class RpcClient:
     """The end that asks: one thread takes in the answers for all callers.
 
     The broker may come and go; answers wait in the reply queue meanwhile.
@@ -91,7 +92,7 @@ class Client:
         """Done when requests can be published; raises a RetryableError when they cannot."""
         return self._publisher.submit()
 
-    def send(self, request: Request, priority: int) -> Future[Answer]:
+    def send(self, request: HeldRequest, priority: int) -> Future[Answer]:
         """Puts ``request`` on the queue; the answer comes into the future.
 
         A RetryableError in the future means that the request certainly is not on the queue;
@@ -129,7 +130,7 @@ class Client:
             future.set_result(outcome)
 
     def _receive(self) -> None:
-        def take_in(source: Source) -> None:
+        def take_in(source: Subscription) -> None:
             self._connected.set()
             try:
                 while not self._stop.is_set():
@@ -143,7 +144,7 @@ class Client:
         _subscribe(self._url, self._replies, self._stop, take_in, prefetch=REPLIES_AT_ONCE)
 
 
-class Server:
+class RpcServer:
     """The end that answers, one request at a time; run one per thread.
 
     ``handler`` makes the reply; what it raises is answered as a failure. ``instance`` tells
@@ -198,7 +199,7 @@ class Server:
         self._paused.set(1)
         self._on_connected()
 
-    def _serve(self, source: Source) -> None:
+    def _serve(self, source: Subscription) -> None:
         self._status = health.OK
         self._on_connected()
         try:
@@ -207,7 +208,7 @@ class Server:
         finally:
             self._status = health.CONNECTING
 
-    def _serve_from(self, source: Source) -> None:
+    def _serve_from(self, source: Subscription) -> None:
         """Returns when stopped or paused."""
         goes_on = True
         while goes_on:
@@ -238,7 +239,7 @@ class Server:
             return
         self._publish(delivery, self._answer(request, delivery.redelivered), request.deadline)
 
-    def _answer(self, request: Request, redelivered: bool) -> bytes:
+    def _answer(self, request: HeldRequest, redelivered: bool) -> bytes:
         if redelivered and request.method not in SAFE_METHODS:
             return encode(Failure(code="worker_lost"))
         try:
@@ -275,7 +276,7 @@ def _subscribe(
     url: str,
     queue: Queue,
     stop: threading.Event,
-    use: Callable[[Source], None],
+    use: Callable[[Subscription], None],
     *,
     prefetch: int,
     instance: str = "1",
@@ -289,7 +290,7 @@ def _subscribe(
     while not stop.is_set():
         try:
             before()
-            source = open_source(url, queue, prefetch=prefetch, instance=instance)
+            source = subscribe(url, queue, prefetch=prefetch, instance=instance)
             backoff.reset()
             logger.info("consuming %s", queue.name)
             try:

@@ -23,7 +23,7 @@ CONTENT_TYPE = "application/x-msgpack"
 Headers = tuple[tuple[str, str], ...]
 
 
-class Request(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class HeldRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """An HTTP request. ``target`` is the raw path with its query; ``headers`` are text in
     Latin-1, in their order; ``client`` is an IP address; ``deadline`` counts from 1970.
     """
@@ -53,15 +53,15 @@ class Failure(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag
 
 Answer = Reply | Failure
 
-_requests = msgspec.msgpack.Decoder(Request)
+_requests = msgspec.msgpack.Decoder(HeldRequest)
 _answers: msgspec.msgpack.Decoder[Answer] = msgspec.msgpack.Decoder(Answer)
 
 
-def encode(message: Request | Answer) -> bytes:
+def encode(message: HeldRequest | Answer) -> bytes:
     return msgspec.msgpack.encode(message)
 
 
-def request_message(request: Request, call_id: str, replies: Queue, priority: int) -> Message:
+def request_message(request: HeldRequest, call_id: str, replies: Queue, priority: int) -> Message:
     return Message(
         exchange="",
         routing_key=WEB_REQUESTS.name,
@@ -91,7 +91,7 @@ def answer_message(delivery: Delivery, body: bytes, expires_in: float) -> Messag
     )
 
 
-def decode_request(delivery: Delivery) -> Request:
+def decode_request(delivery: Delivery) -> HeldRequest:
     if not delivery.reply_to or not delivery.correlation_id:
         raise InvalidRpcMessage("a request without reply_to or correlation_id")
     try:

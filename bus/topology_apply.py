@@ -9,14 +9,14 @@ from contextlib import contextmanager, suppress
 from amqp.exceptions import NotFound
 
 from bus import pause
-from bus.broker import Link
 from bus.claim import claim
 from bus.errors import QueueInUse
-from bus.management import BindingInfo, ExchangeInfo, Management, QueueInfo
 from bus.topology import CONSUMERS, GATE, Queue
 from bus.topology_gate import bind, editing, gate, open_left_gate, refused, unbind
 from bus.topology_plan import DEFAULT_TYPE, KNOWN, Difference, Layout, layout_of
 from bus.topology_proof import held_empty
+from bus.transport.admin import Link
+from bus.transport.rabbitmq.management_api import BindingInfo, ExchangeInfo, Management, QueueInfo
 
 DRAIN_SECONDS = 30.0
 # A consumer looks once a second whether it is paused, and finishes its batch first.

@@ -10,11 +10,11 @@ import logging
 import threading
 from collections.abc import Iterable, Iterator
 
-from bus.broker import Link
 from bus.errors import BrokerUnavailable
-from bus.management import Management
 from bus.runtime.after_fork import after_fork
 from bus.topology import Binding, Queue
+from bus.transport.admin import Link
+from bus.transport.rabbitmq.management_api import Management
 
 logger = logging.getLogger(__name__)
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from bus.management import BindingInfo, ExchangeInfo, QueueInfo
 from bus.topology import Queue
 from bus.topology_plan import layout_of
+from bus.transport.rabbitmq.management_api import BindingInfo, ExchangeInfo, QueueInfo
 
 
 def definitions(queues: Iterable[Queue], vhost: str) -> dict[str, Any]:

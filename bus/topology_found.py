@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from bus.broker import Link
 from bus.errors import BrokerUnavailable
-from bus.management import BindingInfo, Management
 from bus.topology import EXCHANGES, QUEUES
 from bus.topology_plan import Layout, layout_of
+from bus.transport.admin import Link
+from bus.transport.rabbitmq.management_api import BindingInfo, Management
 
 
 def found_on_rabbitmq(management: Management) -> Layout:

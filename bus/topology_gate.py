@@ -14,10 +14,10 @@ from contextlib import contextmanager
 
 from amqp.exceptions import AccessRefused, PreconditionFailed
 
-from bus.broker import Link
 from bus.errors import BrokerUnavailable, QueueInUse
-from bus.management import BindingInfo
 from bus.topology import GATE
+from bus.transport.admin import Link
+from bus.transport.rabbitmq.management_api import BindingInfo
 
 
 @contextmanager

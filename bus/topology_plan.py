@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
-from bus.management import BindingInfo, ExchangeInfo, QueueInfo
 from bus.topology import CONSUMERS, GATE, QUEUES, Queue, exchanges_of, pause_queue
+from bus.transport.rabbitmq.management_api import BindingInfo, ExchangeInfo, QueueInfo
 
 # Whatever has such a name is taken for ours.
 OUR_PREFIXES = ("chat.", "web.")

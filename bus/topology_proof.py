@@ -21,9 +21,9 @@ from typing import Any
 from amqp.exceptions import NotFound
 
 from bus import events
-from bus.broker import Link
 from bus.errors import QueueInUse
-from bus.management import Management, QueueInfo
+from bus.transport.admin import Link
+from bus.transport.rabbitmq.management_api import Management, QueueInfo
 
 ANSWER_SECONDS = 5.0
 # RabbitMQ counts a quorum queue every 5 s, and gathers the counts every 5 s.

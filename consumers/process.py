@@ -9,13 +9,13 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
-from bus.broker_probe import BrokerProbe
 from bus.consumer import Consumer, Sink
 from bus.runtime.health import Check, Probes
 from bus.runtime.ops_server import start_ops
 from bus.runtime.process import notify_ready, stop_event
 from bus.runtime.settings import Environment
 from bus.topology import Queue
+from bus.transport.broker_probe import BrokerProbe
 
 logger = logging.getLogger(__name__)
 

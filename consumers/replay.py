@@ -18,15 +18,15 @@ from datetime import UTC, datetime
 from importlib import import_module
 
 from bus import events, topology
-from bus.broker import is_amqp
 from bus.errors import InvalidEvent, RetryableError, SettingError
 from bus.events import Event
 from bus.gap import CLOCK_SKEW
 from bus.message import Delivery
 from bus.runtime.progress_bar import progress_bar
 from bus.runtime.settings import Environment
-from bus.stream import read_stream
 from bus.topology import EVENT_CONSUMERS
+from bus.transport.admin import is_amqp
+from bus.transport.rabbitmq.stream import read_stream
 
 logger = logging.getLogger(__name__)
 

@@ -19,17 +19,17 @@ from types import TracebackType
 from typing import Any
 from urllib.parse import unquote_to_bytes, urlsplit
 
-from bus.broker_probe import BrokerProbe
 from bus.errors import ReplyTooLarge, SettingError
 from bus.publisher import Publisher
-from bus.rpc import Server
-from bus.rpc_messages import MAX_REPLY_BYTES, Headers, Reply, Request
+from bus.rpc import RpcServer
+from bus.rpc_messages import MAX_REPLY_BYTES, Headers, HeldRequest, Reply
 from bus.runtime import trace
 from bus.runtime.health import OK, Check, Probes
 from bus.runtime.metrics import WORKER_REQUESTS, WORKER_SECONDS
 from bus.runtime.ops_server import start_ops
 from bus.runtime.process import notify_ready, stop_event
 from bus.runtime.settings import Environment
+from bus.transport.broker_probe import BrokerProbe
 
 logger = logging.getLogger(__name__)
 
@@ -84,7 +84,7 @@ def _load(setting: str, name: str, what: str) -> Any:
     return loaded
 
 
-def environ(request: Request) -> Environ:
+def environ(request: HeldRequest) -> Environ:
     """The environment of PEP 3333 for ``request``; text is Latin-1, as the PEP wants it."""
     path, _, query = request.target.partition("?")
     headers = _variables(request.headers)
@@ -152,7 +152,7 @@ class _Response:
         return Reply(status=int(self._status[:3]), headers=self._headers, body=bytes(self._body))
 
 
-def run(application: Application, request: Request) -> Reply:
+def run(application: Application, request: HeldRequest) -> Reply:
     """Runs ``application`` for ``request``. Raises ReplyTooLarge and what the application does."""
     response = _Response()
     blocks = application(environ(request), response.start)
@@ -165,7 +165,7 @@ def run(application: Application, request: Request) -> Reply:
     return response.reply()
 
 
-def _run_watched(application: Application, request: Request) -> Reply:
+def _run_watched(application: Application, request: HeldRequest) -> Reply:
     """``run``, counted, and within the trace that the request belongs to."""
     header = next((value for name, value in request.headers if name == trace.HEADER), None)
     status = "failed"
@@ -189,7 +189,7 @@ def main(environment: Environment) -> None:
     publisher = Publisher(settings.broker_url)
     stop = stop_event()
     servers = [
-        Server(
+        RpcServer(
             url=settings.broker_url,
             handler=partial(_run_watched, application),
             publisher=publisher,
@@ -201,9 +201,9 @@ def main(environment: Environment) -> None:
     ]
     ops = start_ops(environment, ready=Probes(_checks(settings, servers)))
 
-    crashed: list[Server] = []
+    crashed: list[RpcServer] = []
 
-    def serve(server: Server) -> None:
+    def serve(server: RpcServer) -> None:
         try:
             server.run()
         finally:
@@ -226,7 +226,7 @@ def main(environment: Environment) -> None:
         sys.exit(1)
 
 
-def _checks(settings: Settings, servers: list[Server]) -> dict[str, Check]:
+def _checks(settings: Settings, servers: list[RpcServer]) -> dict[str, Check]:
     def queue() -> str:
         """The first thread that is not served tells for all."""
         return next((status for s in servers if (status := s.status()) != OK), OK)

@@ -6,11 +6,11 @@ import argparse
 import os
 import socket
 
-from bus.broker import depth
 from bus.errors import SettingError
 from bus.pause import pause
 from bus.runtime.settings import Environment
 from bus.topology import CONSUMERS, Queue
+from bus.transport.admin import depth
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

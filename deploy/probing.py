@@ -15,10 +15,10 @@ import msgspec
 from prometheus_client.parser import text_string_to_metric_families
 
 from bus import topology
-from bus.broker import Link, is_amqp
 from bus.errors import SettingError
 from bus.runtime.settings import Environment
 from bus.topology import Queue
+from bus.transport.admin import Link, is_amqp
 from deploy.checks import URLS, addresses_of
 from deploy.snapshot import ProcessSample, QueueSample, Snapshot, StoreSample
 

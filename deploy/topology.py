@@ -8,14 +8,14 @@ import sys
 from collections.abc import Sequence
 
 from bus import topology_apply
-from bus.broker import declare, is_amqp
 from bus.errors import BrokerUnavailable, QueueBusy, QueueInUse, SettingError
-from bus.management import Management, QueueInfo
 from bus.runtime.settings import Environment
 from bus.topology import ARCHIVE, GATE, QUEUES, Queue
 from bus.topology_definitions import definitions
 from bus.topology_found import found_on_rabbitmq, found_on_redis
 from bus.topology_plan import Difference, Layout, compare, compare_one
+from bus.transport.admin import declare, is_amqp
+from bus.transport.rabbitmq.management_api import Management, QueueInfo
 
 DIFFERENT = 3
 DONE = {"missing": "created", "different": "recreated", "extra": "removed"}

@@ -13,7 +13,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 from bus import events
-from bus.broker import Link, depth, is_amqp
 from bus.dead_letters import dead_queue, open_dead_letters
 from bus.errors import BrokerUnavailable, BusError, InvalidEvent, SinkUnavailable
 from bus.events import Event, MessageDeleted, MessageEdited
@@ -23,8 +22,9 @@ from bus.room_log import SEEN_SECONDS
 from bus.room_search import find
 from bus.runtime.settings import Environment
 from bus.runtime.trace import HEADER, trace_id_of
-from bus.stream import read_stream
 from bus.topology import ARCHIVE, MONGO_WRITER, REDIS_PUBLISHER, Queue, pause_queue
+from bus.transport.admin import Link, depth, is_amqp
+from bus.transport.rabbitmq.stream import read_stream
 
 # Clocks of the web tier and the broker may differ by this much.
 CLOCK_SKEW = timedelta(minutes=1)

@@ -11,15 +11,15 @@ import pytest
 import redis
 
 from bus import events, topology
-from bus.amqp_source import AmqpSource
 from bus.consumer import Consumer
 from bus.errors import BrokerUnavailable, SinkUnavailable
 from bus.events import Event, MessagePosted
 from bus.message import Delivery, Message
 from bus.publisher import Publisher
 from bus.runtime.backoff import Backoff
-from bus.source import open_source
 from bus.topology import MONGO_WRITER, REDIS_PUBLISHER, WEB_REQUESTS
+from bus.transport.factory import subscribe
+from bus.transport.rabbitmq.subscription import RabbitSubscription
 from tests.support.consuming import ListSink, consuming, dead_letters, empty, publish
 from tests.support.events import posted
 from tests.support.rabbitmq import RabbitMQ
@@ -60,7 +60,7 @@ def test_both_queues_get_a_message_and_only_one_gets_membership(
     publisher.publish(events.to_message(added(BOB)), events.to_message(posted()))
     counts = {}
     for queue in topology.EVENT_QUEUES:
-        source = open_source(broker_url, queue, prefetch=10)
+        source = subscribe(broker_url, queue, prefetch=10)
         received: list[Delivery] = []
         wanted = 1 if queue is MONGO_WRITER else 2
         wait_until(lambda: received.extend(source.receive(10, 0.2)) or len(received) >= wanted)  # noqa: B023
@@ -100,7 +100,7 @@ def test_what_no_publisher_wrote_is_a_dead_letter_too(redis_server: Redis) -> No
         client.lpush(MONGO_WRITER.name, *foreign)
     publisher.publish(events.to_message(posted("after")))
     publisher.close()
-    first = open_source(url, MONGO_WRITER, prefetch=10)
+    first = subscribe(url, MONGO_WRITER, prefetch=10)
     assert len(first.receive(10, 1)) == 2 + len(foreign)
     first.close()
     sink = ListSink()
@@ -186,9 +186,9 @@ def test_a_stop_does_not_wait_for_a_sink_that_is_down(
 
 def test_a_standby_goes_on_where_the_active_consumer_ended(rabbitmq: RabbitMQ) -> None:
     url = rabbitmq.fresh_vhost()
-    active = open_source(url, REDIS_PUBLISHER, prefetch=20)
+    active = subscribe(url, REDIS_PUBLISHER, prefetch=20)
     wait_until(lambda: active.receive(1, 0.1) or consumers(rabbitmq, url) == 1)
-    standby = open_source(url, REDIS_PUBLISHER, prefetch=20)
+    standby = subscribe(url, REDIS_PUBLISHER, prefetch=20)
     wait_until(lambda: standby.receive(1, 0.1) or consumers(rabbitmq, url) == 2)
     publisher = Publisher(url, topology.EVENT_QUEUES)
     publisher.publish(*(events.to_message(posted(f"{number}")) for number in range(60)))
@@ -220,13 +220,13 @@ def test_what_a_stopped_consumer_had_in_hand_comes_again_first_and_marked(
     broker_url: str, publisher: Publisher
 ) -> None:
     publisher.publish(*(events.to_message(posted(f"{number}")) for number in range(10)))
-    first = open_source(broker_url, MONGO_WRITER, prefetch=4)
+    first = subscribe(broker_url, MONGO_WRITER, prefetch=4)
     taken: list[Delivery] = []
     wait_until(lambda: taken.extend(first.receive(4, 0.2)) or len(taken) >= 4)
     first.cancel()
     first.ack(taken[:2])
     first.close()
-    second = open_source(broker_url, MONGO_WRITER, prefetch=20)
+    second = subscribe(broker_url, MONGO_WRITER, prefetch=20)
     rest: list[Delivery] = []
     wait_until(lambda: rest.extend(second.receive(20, 0.2)) or len(rest) >= 8)
     second.ack(rest)
@@ -238,7 +238,7 @@ def test_what_a_stopped_consumer_had_in_hand_comes_again_first_and_marked(
 
 def test_who_only_keeps_the_connection_alive_learns_that_it_is_lost(rabbitmq: RabbitMQ) -> None:
     url = rabbitmq.fresh_vhost()
-    with closing(open_source(url, MONGO_WRITER, prefetch=1)) as source:
+    with closing(subscribe(url, MONGO_WRITER, prefetch=1)) as source:
         source.idle(0)
         rabbitmq.ctl("close_all_connections", "--vhost", url.rpartition("/")[2], "over")
         with pytest.raises(BrokerUnavailable):
@@ -249,8 +249,8 @@ def test_deliveries_show_that_the_broker_lives(rabbitmq: RabbitMQ) -> None:
     """RabbitMQ sends no heartbeat where it sends anything else; pika looks at this count."""
     url = rabbitmq.fresh_vhost()
     empty(url)
-    with closing(open_source(url, MONGO_WRITER, prefetch=10)) as source:
-        assert isinstance(source, AmqpSource)
+    with closing(subscribe(url, MONGO_WRITER, prefetch=10)) as source:
+        assert isinstance(source, RabbitSubscription)
         before = source.channel.connection.bytes_received
         publish(url, posted())
         wait_until(lambda: source.receive(10, 0.1))
@@ -260,8 +260,8 @@ def test_deliveries_show_that_the_broker_lives(rabbitmq: RabbitMQ) -> None:
 def test_who_opened_a_source_is_the_active_consumer_at_once(rabbitmq: RabbitMQ) -> None:
     url = rabbitmq.fresh_vhost()
     with (
-        closing(open_source(url, REDIS_PUBLISHER, prefetch=10)) as first,
-        closing(open_source(url, REDIS_PUBLISHER, prefetch=10)) as second,
+        closing(subscribe(url, REDIS_PUBLISHER, prefetch=10)) as first,
+        closing(subscribe(url, REDIS_PUBLISHER, prefetch=10)) as second,
     ):
         publish(url, posted())
         assert second.receive(10, 0.2) == []
@@ -270,7 +270,7 @@ def test_who_opened_a_source_is_the_active_consumer_at_once(rabbitmq: RabbitMQ) 
 
 def test_on_redis_a_message_of_any_priority_is_seen_at_once(redis_server: Redis) -> None:
     url = redis_server.fresh_database()
-    with closing(open_source(url, WEB_REQUESTS, prefetch=1)) as source:
+    with closing(subscribe(url, WEB_REQUESTS, prefetch=1)) as source:
         for priority in (0, 5, 9):
             request = Message(
                 exchange="",
@@ -290,7 +290,7 @@ def test_on_redis_a_message_of_any_priority_is_seen_at_once(redis_server: Redis)
 
 def test_no_more_than_the_prefetch_is_handed_out(broker_url: str, publisher: Publisher) -> None:
     publisher.publish(*(events.to_message(posted()) for _ in range(10)))
-    source = open_source(broker_url, MONGO_WRITER, prefetch=3)
+    source = subscribe(broker_url, MONGO_WRITER, prefetch=3)
     taken: list[Delivery] = []
     wait_until(lambda: taken.extend(source.receive(100, 0.2)) or len(taken) >= 3)
     assert source.receive(100, 0.3) == []

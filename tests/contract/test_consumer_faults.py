@@ -17,12 +17,13 @@ import pika
 import pytest
 import redis
 
-from bus import gap, stream
+from bus import gap
 from bus.errors import BrokerUnavailable, SinkUnavailable
 from bus.events import Event
 from bus.gap import Archive
 from bus.message import Delivery
 from bus.topology import ARCHIVE, EVENT_QUEUES, MONGO_WRITER, REDIS_PUBLISHER, Queue
+from bus.transport.rabbitmq import stream
 from consumers.mongo_writer import open_messages
 from tests.contract import file_sink
 from tests.contract.rpc_fixtures import Process
@@ -73,7 +74,13 @@ def test_twenty_five_kills_lose_nothing(broker_url: str, tmp_path: Path) -> None
     path = tmp_path / "taken"
     path.touch()
     processes = multiprocessing.get_context("forkserver")
-    processes.set_forkserver_preload([file_sink.__name__, "bus.amqp_source", "bus.redis_source"])
+    processes.set_forkserver_preload(
+        [
+            file_sink.__name__,
+            "bus.transport.rabbitmq.subscription",
+            "bus.transport.redis.subscription",
+        ]
+    )
 
     def taken() -> list[str]:
         return path.read_text().split()

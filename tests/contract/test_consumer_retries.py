@@ -16,8 +16,8 @@ from bus.errors import SinkUnavailable
 from bus.events import Event
 from bus.runtime.backoff import Backoff
 from bus.runtime.trace import child_of, trace_id_of
-from bus.source import open_source
 from bus.topology import MONGO_WRITER, REDIS_PUBLISHER
+from bus.transport.factory import subscribe
 from tests.support.consuming import (
     ListSink,
     bodies,
@@ -126,7 +126,7 @@ def test_a_room_waits_in_order_while_the_others_go_on(url: str) -> None:
 
 def test_what_was_acknowledged_ahead_of_others_does_not_come_again(url: str) -> None:
     publish(url, *(posted(f"{number}") for number in range(6)))
-    with closing(open_source(url, MONGO_WRITER, prefetch=10)) as source:
+    with closing(subscribe(url, MONGO_WRITER, prefetch=10)) as source:
         taken = []
         wait_until(lambda: taken.extend(source.receive(10, 0.1)) or len(taken) == 6)
         for chosen in ([4, 2], [0], [5]):

@@ -10,15 +10,15 @@ import msgspec
 import pytest
 
 from bus import claim, dead_letters, events
-from bus.broker import Link
 from bus.burial import INVALID, REFUSED, dead_letter
 from bus.dead_letters import DeadLetters, open_dead_letters
 from bus.errors import BrokerUnavailable, PublishRefused, QueueBusy
 from bus.letter import Letter
 from bus.message import Delivery, Message
 from bus.publisher import Publisher
-from bus.source import open_source
 from bus.topology import EVENT_QUEUES, MONGO_WRITER, REDIS_PUBLISHER, Queue
+from bus.transport.admin import Link
+from bus.transport.factory import subscribe
 from tests.support.events import posted
 from tests.support.letters import TRACE, bury, depth, empty_queues
 from tests.support.rabbitmq import RabbitMQ
@@ -44,7 +44,7 @@ def bury_some(publisher: Publisher, number: int, reason: str = REFUSED) -> list[
 def take(url: str, queue: Queue, number: int) -> list[Delivery]:
     """Takes ``number`` messages off a queue that holds just as many."""
     taken: list[Delivery] = []
-    with closing(open_source(url, queue, prefetch=number + 1)) as source:
+    with closing(subscribe(url, queue, prefetch=number + 1)) as source:
         wait_until(lambda: taken.extend(source.receive(number, 0.2)) or len(taken) >= number)
         assert source.receive(1, 0.1) == []
         source.ack(taken)
@@ -234,7 +234,7 @@ def crash(rabbitmq: RabbitMQ, url: str, message: Message) -> None:
     with closing(Publisher(url, EVENT_QUEUES)) as publisher:
         publisher.publish(message)
     for _ in range(2):
-        with closing(open_source(url, MONGO_WRITER, prefetch=1)) as source:
+        with closing(subscribe(url, MONGO_WRITER, prefetch=1)) as source:
             wait_until(lambda source=source: source.receive(1, 0.2))
 
 

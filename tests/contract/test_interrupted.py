@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 
 from bus.message import Delivery, Message
 from bus.publisher import Publisher
-from bus.source import open_source
 from bus.topology import MONGO_WRITER
+from bus.transport.factory import subscribe
 from tests.support.consuming import empty
 from tests.support.proxy import Proxy
 from tests.support.rabbitmq import RabbitMQ
@@ -84,7 +84,7 @@ def test_every_delivery_comes_whole_and_in_order(rabbitmq: RabbitMQ) -> None:
         publisher.publish(*messages, timeout=30)
     with (
         Interrupting(rabbitmq.port) as proxy,
-        closing(open_source(proxied(url, proxy), MONGO_WRITER, prefetch=1_000)) as source,
+        closing(subscribe(proxied(url, proxy), MONGO_WRITER, prefetch=1_000)) as source,
     ):
         got: list[Delivery] = []
         while len(got) < len(messages):

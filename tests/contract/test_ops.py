@@ -13,11 +13,11 @@ import pytest
 import requests
 from prometheus_client.parser import text_string_to_metric_families
 
-from bus.broker_probe import BrokerProbe
 from bus.errors import SettingError
 from bus.runtime.health import Probes
 from bus.runtime.ops_server import CLIENT_SECONDS, OpsServer, start_ops
 from bus.runtime.settings import Environment
+from bus.transport.broker_probe import BrokerProbe
 from tests.conftest import run_server
 from tests.support.ports import HOST
 from tests.support.rabbitmq import RabbitMQ

@@ -14,9 +14,9 @@ import pytest
 import requests
 from prometheus_client import REGISTRY
 
-from bus.broker import Link
 from bus.pause import PauseWatch, pause, resume
 from bus.topology import MONGO_WRITER, REDIS_PUBLISHER, WEB_REQUESTS, pause_queue
+from bus.transport.admin import Link
 from tests.contract.rpc_fixtures import Broker, Site, broker, server, site
 from tests.support.consuming import ListSink, consuming, depth, empty, publish
 from tests.support.events import posted

@@ -12,13 +12,14 @@ import psutil
 import pytest
 
 from bus import events, topology
-from bus.amqp import AmqpChannel
-from bus.broker import Link
 from bus.errors import BrokerUnavailable, PublishRefused, PublishTimeout, PublishUnconfirmed
 from bus.message import Message
 from bus.publisher import Publisher
-from bus.source import Source, open_source
 from bus.topology import Binding, Queue
+from bus.transport.admin import Link
+from bus.transport.factory import subscribe
+from bus.transport.interfaces import Subscription
+from bus.transport.rabbitmq.connection import RabbitChannel
 from tests.support.events import posted
 from tests.support.ports import HOST, free_port
 from tests.support.rabbitmq import RabbitMQ
@@ -39,13 +40,13 @@ def publisher(broker_url: str) -> Iterator[Publisher]:
 
 
 @pytest.fixture
-def source(broker_url: str) -> Iterator[Source]:
-    source = open_source(broker_url, QUEUE, prefetch=5_000)
+def source(broker_url: str) -> Iterator[Subscription]:
+    source = subscribe(broker_url, QUEUE, prefetch=5_000)
     yield source
     source.close()
 
 
-def take(source: Source, number: int) -> list[bytes]:
+def take(source: Subscription, number: int) -> list[bytes]:
     """The bodies of the next ``number`` deliveries, acknowledged."""
     bodies: list[bytes] = []
 
@@ -63,14 +64,16 @@ def to_queue(name: str, body: bytes = b"{}") -> Message:
     return Message(exchange="", routing_key=name, body=body, message_id="x", type="t")
 
 
-def test_what_is_published_arrives_whole_and_in_order(publisher: Publisher, source: Source) -> None:
+def test_what_is_published_arrives_whole_and_in_order(
+    publisher: Publisher, source: Subscription
+) -> None:
     sent = [posted(f"number {number}") for number in range(3_000)]
     for start in range(0, len(sent), 700):
         publisher.publish(*map(events.to_message, sent[start : start + 700]))
     assert take(source, len(sent)) == [events.encode(event) for event in sent]
 
 
-def test_properties_and_binary_bodies_arrive(publisher: Publisher, source: Source) -> None:
+def test_properties_and_binary_bodies_arrive(publisher: Publisher, source: Subscription) -> None:
     body = bytes(range(256)) * 16
     publisher.publish(
         Message(
@@ -96,7 +99,7 @@ def test_properties_and_binary_bodies_arrive(publisher: Publisher, source: Sourc
 
 
 def test_a_message_that_no_queue_takes_is_an_error_for_its_sender_alone(
-    publisher: Publisher, source: Source
+    publisher: Publisher, source: Subscription
 ) -> None:
     lost = Message(
         exchange=topology.EVENTS.name, routing_key="nobody", body=b"{}", message_id="x", type="t"
@@ -131,7 +134,7 @@ def test_a_queue_that_was_deleted_is_there_again_on_the_next_connection(broker_u
     second = Publisher(broker_url, [QUEUE])
     second.publish(events.to_message(posted("again")))
     second.close()
-    source = open_source(broker_url, QUEUE, prefetch=10)
+    source = subscribe(broker_url, QUEUE, prefetch=10)
     assert b"again" in take(source, 1)[-1]
     source.close()
 
@@ -144,7 +147,7 @@ def test_nobody_listens(scheme: str) -> None:
     publisher.close()
 
 
-def test_a_fork_has_a_connection_of_its_own(publisher: Publisher, source: Source) -> None:
+def test_a_fork_has_a_connection_of_its_own(publisher: Publisher, source: Subscription) -> None:
     publisher.publish(events.to_message(posted("parent")))
     child = os.fork()
     if child == 0:
@@ -187,7 +190,7 @@ def test_a_stopped_broker_costs_the_deadline_and_no_more_and_is_never_a_false_ok
     finally:
         os.kill(broker, signal.SIGCONT)
     wait_until(lambda: publishes(publisher, b"after"), what="publishing works again")
-    source = open_source(url, QUEUE, prefetch=10)
+    source = subscribe(url, QUEUE, prefetch=10)
     bodies = take(source, 2)
     source.close()
     publisher.close()
@@ -216,7 +219,7 @@ def test_connections_that_are_given_up_are_closed(rabbitmq: RabbitMQ) -> None:
             publisher.publish(to_queue(QUEUE.name), timeout=0.5)
         wait_until(lambda: connections_to(rabbitmq) == before, what="the connection is closed")
         with pytest.raises(BrokerUnavailable):
-            AmqpChannel(url, heartbeat=0)
+            RabbitChannel(url, heartbeat=0)
         assert connections_to(rabbitmq) == before
     finally:
         os.kill(broker, signal.SIGCONT)
@@ -253,7 +256,7 @@ def test_a_connection_that_cannot_even_be_closed_costs_its_own_round_only(
         def close(self) -> None:
             raise ValueError("cannot be closed")
 
-    monkeypatch.setattr("bus.publisher._open_link", Broken)
+    monkeypatch.setattr("bus.publisher.open_publish_channel", Broken)
     publisher = Publisher("amqp://nowhere/")
     for _ in range(2):
         with pytest.raises(PublishUnconfirmed, match="cannot be published"):

@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from bus.broker import Link, declare
 from bus.errors import (
     BrokerBlocked,
     BrokerUnavailable,
@@ -26,9 +25,10 @@ from bus.errors import (
 from bus.message import Message
 from bus.publisher import Publisher
 from bus.runtime.metrics import CONFIRMED, PUBLISHED, RECONNECTS, REFUSED, UNPUBLISHED
-from bus.source import open_source
 from bus.topology import EVENTS, Binding, Queue
 from bus.topology_check import TopologyGuard
+from bus.transport.admin import Link, declare
+from bus.transport.factory import subscribe
 from tests.conftest import run_server
 from tests.support.ports import HOST, free_port
 from tests.support.proxy import Proxy
@@ -101,7 +101,7 @@ def bodies(url: str, last: str) -> list[str]:
     publisher.publish(message(last), timeout=20)
     publisher.close()
     found: list[str] = []
-    source = open_source(url, QUEUE, prefetch=1_000)
+    source = subscribe(url, QUEUE, prefetch=1_000)
     while not found or found[-1] != last:
         deliveries = source.receive(1_000, 5.0)
         assert deliveries, f"the queue ends before {last}: {found[-3:]}"

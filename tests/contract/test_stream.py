@@ -12,12 +12,13 @@ from types import SimpleNamespace
 
 import pytest
 
-from bus import events, stream
-from bus.amqp_source import AmqpSource
+from bus import events
 from bus.errors import BrokerUnavailable
 from bus.publisher import Publisher
-from bus.stream import StreamSource, read_stream
 from bus.topology import ARCHIVE, EVENT_QUEUES
+from bus.transport.rabbitmq import stream
+from bus.transport.rabbitmq.stream import StreamFeed, read_stream
+from bus.transport.rabbitmq.subscription import RabbitSubscription
 from tests.support.consuming import depth
 from tests.support.events import posted
 from tests.support.rabbitmq import RabbitMQ
@@ -92,8 +93,8 @@ def test_a_broker_that_stalls_at_once_does_not_have_nothing_newer(
     wait_until(lambda: depth(url, ARCHIVE), what="the broker has counted them")
     monkeypatch.setattr(stream, "ANSWER_SECONDS", 1.0)
     start = datetime.now(UTC) - timedelta(hours=1)
-    with closing(StreamSource(url, ARCHIVE, start, prefetch=5)) as source:
-        monkeypatch.setattr(AmqpSource, "receive", lambda self, limit, wait: [])
+    with closing(StreamFeed(url, ARCHIVE, start, prefetch=5)) as source:
+        monkeypatch.setattr(RabbitSubscription, "receive", lambda self, limit, wait: [])
         with pytest.raises(BrokerUnavailable):
             wait_until(lambda: source.is_at_end or source.receive(1, 0.1))
 
@@ -103,7 +104,7 @@ def test_a_stream_of_which_nothing_comes_is_not_an_empty_one(
 ) -> None:
     archive(url, 10)
     wait_until(lambda: depth(url, ARCHIVE), what="the broker has counted them")
-    monkeypatch.setattr(AmqpSource, "receive", lambda self, limit, wait: [])
+    monkeypatch.setattr(RabbitSubscription, "receive", lambda self, limit, wait: [])
     with pytest.raises(BrokerUnavailable, match="holds events"):
         read(url)
 

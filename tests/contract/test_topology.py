@@ -15,14 +15,14 @@ import pytest
 from pika.adapters.blocking_connection import BlockingChannel
 
 from bus import events, topology, topology_apply
-from bus.broker import Link
 from bus.dead_letters import dead_queue, open_dead_letters
 from bus.errors import BrokerUnavailable, PublishRefused, QueueInUse, SettingError
-from bus.management import BindingInfo, Management, QueueInfo
 from bus.message import Message
 from bus.publisher import Publisher
 from bus.runtime.settings import Environment
 from bus.topology import GATE, MONGO_WRITER, QUEUES, REDIS_PUBLISHER
+from bus.transport.admin import Link
+from bus.transport.rabbitmq.management_api import BindingInfo, Management, QueueInfo
 from deploy import topology as command
 from tests.conftest import run_server
 from tests.support.events import posted

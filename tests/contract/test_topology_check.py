@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from bus import events, topology
-from bus.broker import Link, declare, is_amqp
 from bus.errors import TopologyBroken
 from bus.publisher import Publisher
 from bus.topology import EVENT_QUEUES, MONGO_WRITER, REDIS_PUBLISHER, Queue
 from bus.topology_check import NOT_CHECKED, UNREACHABLE, TopologyGuard
+from bus.transport.admin import Link, declare, is_amqp
 from tests.conftest import run_server
 from tests.support.events import posted
 from tests.support.ports import HOST, free_port

@@ -11,10 +11,10 @@ from amqp.exceptions import NotFound
 from pika.adapters.blocking_connection import BlockingChannel
 
 from bus import topology_proof
-from bus.broker import Link
 from bus.errors import QueueInUse
-from bus.management import Management, QueueInfo
 from bus.topology_proof import held_empty
+from bus.transport.admin import Link
+from bus.transport.rabbitmq.management_api import Management, QueueInfo
 from tests.support.queues import waiting
 from tests.support.rabbitmq import RabbitMQ
 from tests.support.wait import wait_until

@@ -20,12 +20,12 @@ from bus import events
 from bus.consumer import Consumer
 from bus.errors import RetryableError
 from bus.events import Event
-from bus.management import Management
 from bus.publisher import Publisher
 from bus.runtime.process import die_with_parent
 from bus.runtime.settings import Environment
-from bus.source import open_source
 from bus.topology import CONSUMERS, EVENT_QUEUES, GATE, MONGO_WRITER, Queue, pause_queue
+from bus.transport.factory import subscribe
+from bus.transport.rabbitmq.management_api import Management
 from deploy import topology as command
 from tests.conftest import run_server
 from tests.support.events import posted
@@ -120,7 +120,7 @@ def apply(rabbit: RabbitMQ, url: str, *words: str) -> int:
 
 def ids_on(url: str, queue: Queue) -> set[uuid.UUID]:
     """Takes everything from ``queue``."""
-    with closing(open_source(url, queue, prefetch=10_000)) as source:
+    with closing(subscribe(url, queue, prefetch=10_000)) as source:
         found: set[uuid.UUID] = set()
         while deliveries := source.receive(10_000, 1.0):
             found |= {events.decode(delivery.body).id for delivery in deliveries}

@@ -13,8 +13,8 @@ import requests
 from bus import events
 from bus.message import Delivery, Message
 from bus.publisher import Publisher
-from bus.source import open_source
 from bus.topology import MONGO_WRITER
+from bus.transport.factory import subscribe
 from tests.support.events import posted
 from tests.support.person import Person
 from tests.support.stack import Stack
@@ -216,7 +216,7 @@ def _on_the_queue(body: bytes) -> Message:
 def _dead_letters(broker: str, wanted: set[str]) -> dict[str, Delivery]:
     """Takes letters off the dead-letter queue until all those ``wanted`` are there."""
     assert MONGO_WRITER.dead_letters
-    source = open_source(broker, MONGO_WRITER.dead_letters, prefetch=100)
+    source = subscribe(broker, MONGO_WRITER.dead_letters, prefetch=100)
     letters: dict[str, Delivery] = {}
 
     def all_there() -> bool:

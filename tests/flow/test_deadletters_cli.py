@@ -19,8 +19,8 @@ from bus.dead_letters import BATCH, open_dead_letters
 from bus.message import Message
 from bus.publisher import Publisher
 from bus.runtime.process import die_with_parent
-from bus.source import open_source
 from bus.topology import EVENT_QUEUES, MONGO_WRITER, REDIS_PUBLISHER
+from bus.transport.factory import subscribe
 from consumers.mongo_writer import open_messages
 from tests.support.command import COMMAND, chatbus
 from tests.support.events import posted
@@ -195,7 +195,7 @@ def test_killed_in_the_middle_of_a_redrive_nothing_is_lost(
     deadletters(broker_url, "redrive", "--all")
     assert depth(broker_url, DEAD) == 0
     seen: list[str | None] = []
-    with closing(open_source(broker_url, MONGO_WRITER, prefetch=1_000)) as source:
+    with closing(subscribe(broker_url, MONGO_WRITER, prefetch=1_000)) as source:
         while batch := source.receive(1_000, 1.0):
             seen += [delivery.message_id for delivery in batch]
             source.ack(batch)

@@ -13,10 +13,10 @@ import pika
 import pytest
 
 from bus import events, topology
-from bus.broker import declare
 from bus.events import Event, MessagePosted
 from bus.message import Message
 from bus.publisher import Publisher
+from bus.transport.admin import declare
 from tests.conftest import StartStack, run_server
 from tests.support.events import deleted, edited, posted
 from tests.support.page import Page, Shell

@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 
 from bus import events
-from bus.broker import Link, declare
 from bus.dead_letters import open_dead_letters
 from bus.events import Event
 from bus.pause import pause
@@ -20,6 +19,7 @@ from bus.publisher import Publisher
 from bus.room_log import LOG_LENGTH, RoomLogWriter
 from bus.runtime.settings import Environment
 from bus.topology import ARCHIVE, EVENT_QUEUES, MONGO_WRITER, REDIS_PUBLISHER
+from bus.transport.admin import Link, declare
 from consumers.mongo_writer import MongoWriter, open_messages
 from deploy import trace
 from tests.support.command import chatbus

@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 
 from bus import events
-from bus.broker import Link
 from bus.consumer import Consumer
 from bus.events import Event, MessagePosted
 from bus.message import Delivery
 from bus.publisher import Publisher
-from bus.source import open_source
 from bus.topology import EVENT_QUEUES, MONGO_WRITER, Queue
+from bus.transport.admin import Link
+from bus.transport.factory import subscribe
 from tests.support.wait import wait_until
 
 
@@ -84,7 +84,7 @@ def dead_letters(url: str, number: int, queue: Queue = MONGO_WRITER) -> list[Del
     """Takes ``number`` dead letters of ``queue``, as soon as they are there."""
     assert queue.dead_letters
     letters: list[Delivery] = []
-    with closing(open_source(url, queue.dead_letters, prefetch=100)) as source:
+    with closing(subscribe(url, queue.dead_letters, prefetch=100)) as source:
 
         def received() -> bool:
             letters.extend(source.receive(100, 0.1))

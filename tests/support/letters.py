@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from bus import events
-from bus.broker import Link
 from bus.burial import REFUSED, dead_letter
 from bus.events import Event
 from bus.message import Delivery, Message
 from bus.publisher import Publisher
 from bus.topology import EVENT_QUEUES, MONGO_WRITER, Queue
+from bus.transport.admin import Link
 
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 

@@ -14,9 +14,9 @@ import pytest
 import yaml
 
 from bridge import gateway
-from bus.management import Management
 from bus.runtime.settings import Environment
 from bus.ticket import KeySet
+from bus.transport.rabbitmq.management_api import Management
 from deploy.local import DATABASE_PROCESSES
 from deploy.processes import PROCESSES
 

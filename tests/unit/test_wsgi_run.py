@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 
 from bus.errors import ReplyTooLarge, SettingError
-from bus.rpc_messages import MAX_REPLY_BYTES, Request
+from bus.rpc_messages import MAX_REPLY_BYTES, HeldRequest
 from bus.runtime.settings import Environment
 from consumers import request_worker
 from consumers.request_worker import environ, load_application, run
 from tests.support.ports import HOST, free_port
 
 
-def request(**changes: Any) -> Request:
+def request(**changes: Any) -> HeldRequest:
     fields = {
         "method": "POST",
         "target": "/caf%C3%A9?x=%20",
@@ -27,7 +27,7 @@ def request(**changes: Any) -> Request:
         "scheme": "https",
         "deadline": 0.0,
     }
-    return Request(**fields | changes)
+    return HeldRequest(**fields | changes)
 
 
 def test_the_environment() -> None:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from django.conf import settings
 
-from bus.broker import is_amqp
 from bus.publisher import Publisher
 from bus.topology import ARCHIVE, EVENT_QUEUES
 from bus.topology_check import Inspector, TopologyGuard
+from bus.transport.admin import is_amqp
 
 # All of them connect when they are first used, in whichever process that is.
 guard = TopologyGuard(settings.BROKER_URL, EVENT_QUEUES, api_url=settings.BROKER_API_URL)

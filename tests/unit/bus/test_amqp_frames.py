@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from pika import frame, spec
 
-from bus import amqp_frames
-from bus.amqp_frames import read_frames
+from bus.transport.rabbitmq import frames as module
+from bus.transport.rabbitmq.frames import read_frames
 
 PROPERTIES = spec.BasicProperties(
     content_type="application/json",
@@ -72,13 +72,13 @@ def test_a_large_body_is_not_looked_at_frame_by_frame_until_it_is_whole(
 ) -> None:
     """Every few kilobytes that come ask for it: frame by frame that would be quadratic."""
     looked: list[int] = []
-    frame_end = amqp_frames._frame_end
+    frame_end = module._frame_end
 
     def counted(data: bytearray, start: int) -> int:
         looked.append(start)
         return frame_end(data, start)
 
-    monkeypatch.setattr(amqp_frames, "_frame_end", counted)
+    monkeypatch.setattr(module, "_frame_end", counted)
     data = b"".join(frames(*(b"x" * 1_000 for _ in range(100))))
     for length in range(1_000, len(data) - 1_500, 1_000):
         looked.clear()

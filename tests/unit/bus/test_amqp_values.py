@@ -11,7 +11,7 @@ import pytest
 from pika import spec
 from pika.data import decode_table, encode_table
 
-from bus.amqp_values import DEEPEST, read_properties
+from bus.transport.rabbitmq.field_table import DEEPEST, read_properties
 
 ORDINARY: dict[str, Any] = {
     "text": "grüße",

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from bus.errors import BrokerUnavailable, SettingError
-from bus.management import Management
 from bus.runtime.settings import Environment
+from bus.transport.rabbitmq.management_api import Management
 from tests.support.ports import HOST, free_port
 
 

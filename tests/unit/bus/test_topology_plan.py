@@ -8,8 +8,8 @@ import msgspec
 import pytest
 
 from bus import topology
-from bus.management import BindingInfo, ExchangeInfo, QueueInfo
 from bus.topology_plan import Layout, compare, compare_one, layout_of
+from bus.transport.rabbitmq.management_api import BindingInfo, ExchangeInfo, QueueInfo
 
 WHOLE = layout_of(topology.QUEUES)
 EVENTS = topology.EVENTS.name

@@ -18,9 +18,9 @@ from django.conf import LazySettings
 from django.test import Client
 
 from bus import events, topology
-from bus.broker import Link, declare
 from bus.events import Event
-from bus.source import open_source
+from bus.transport.admin import Link, declare
+from bus.transport.factory import subscribe
 from tests.conftest import run_server
 from tests.support.servers import Mongo, Redis
 
@@ -101,7 +101,7 @@ class Broker:
 
     def taken(self) -> list[Event]:
         """Takes all events off the queue of the room logs, in order."""
-        source = open_source(self._server.url, topology.REDIS_PUBLISHER, prefetch=1_000)
+        source = subscribe(self._server.url, topology.REDIS_PUBLISHER, prefetch=1_000)
         try:
             deliveries = source.receive(1_000, 0.01)
             source.ack(deliveries)

@@ -11,7 +11,7 @@ from django.db import transaction
 from bus import events, topology
 from bus.events import Person, RoomArchived
 from bus.runtime import trace
-from bus.source import open_source
+from bus.transport.factory import subscribe
 from webapp.outbox import services
 
 TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -50,7 +50,7 @@ def test_the_outbox_remembers_the_trace_for_whoever_publishes(broker):
     with trace.continued(GIVEN) as current, transaction.atomic():
         services.add(event)
     services.flush_room(room_id)
-    source = open_source(settings.BROKER_URL, topology.REDIS_PUBLISHER, prefetch=10)
+    source = subscribe(settings.BROKER_URL, topology.REDIS_PUBLISHER, prefetch=10)
     try:
         (delivery,) = source.receive(10, 5)
         source.ack([delivery])

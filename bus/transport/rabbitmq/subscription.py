@@ -12,20 +12,20 @@ from typing import Any
 import pika
 from pika.exceptions import AMQPError
 
-from bus.amqp import CLOSE_SECONDS, AmqpChannel, broker_errors
-from bus.amqp_frames import delivery
-from bus.broker import IO_TIMEOUT
 from bus.errors import BrokerUnavailable, SubscriptionCancelled
 from bus.message import Delivery
 from bus.topology import Queue
+from bus.transport.admin import IO_TIMEOUT
+from bus.transport.rabbitmq.connection import CLOSE_SECONDS, RabbitChannel, broker_errors
+from bus.transport.rabbitmq.frames import delivery
 
 # While a sink or a handler works, nobody answers the broker, which gives up after one to one and
 # a half times this: so as long as a request may be held.
 HEARTBEAT = 60
 
 
-class AmqpSource(AmqpChannel):
-    """A subscription to a RabbitMQ queue. See ``bus.source.Source``."""
+class RabbitSubscription(RabbitChannel):
+    """A subscription to a RabbitMQ queue. See ``Subscription``."""
 
     def __init__(
         self, url: str, queue: Queue, prefetch: int, arguments: dict[str, Any] | None = None

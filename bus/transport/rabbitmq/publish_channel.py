@@ -9,13 +9,13 @@ from typing import Any
 import pika
 from pika import frame, spec
 
-from bus.amqp import AmqpChannel, broker_errors
-from bus.amqp_frames import END_SIZE, HEADER_SIZE
-from bus.broker import CONNECT_SECONDS, declare
 from bus.errors import BrokerBlocked, BrokerUnavailable, InvalidMessage, PublishRefused
 from bus.message import Message
-from bus.publisher import Request
 from bus.topology import Queue
+from bus.transport.admin import CONNECT_SECONDS, declare
+from bus.transport.interfaces import PublishRequest
+from bus.transport.rabbitmq.connection import RabbitChannel, broker_errors
+from bus.transport.rabbitmq.frames import END_SIZE, HEADER_SIZE
 
 # RabbitMQ says that it is blocked (no memory, no disk) only to a connection that publishes, and
 # reads nothing from it then. So the first message of a connection, and whatever asks without a
@@ -26,16 +26,16 @@ PROBE = Message(exchange="", routing_key="chatbus.probe", body=b"?", message_id=
 SLICE = 64 * 1024
 
 
-class AmqpLink(AmqpChannel):
+class ConfirmChannel(RabbitChannel):
     """A channel in confirm mode that knows which message each confirm is for."""
 
     def __init__(self, url: str, queues: tuple[Queue, ...]) -> None:
         if queues:
             declare(url, queues)
         self._sent = 0
-        self._unconfirmed: OrderedDict[int, Request] = OrderedDict()
+        self._unconfirmed: OrderedDict[int, PublishRequest] = OrderedDict()
         # By message id: a caller and another that repeats it may share a round.
-        self._senders: defaultdict[str, list[Request]] = defaultdict(list)
+        self._senders: defaultdict[str, list[PublishRequest]] = defaultdict(list)
         self._blocked: str | None = None
         super().__init__(url, heartbeat=0)
         with self._opening():
@@ -45,7 +45,7 @@ class AmqpLink(AmqpChannel):
         self._run(0)
         return self._lost is None
 
-    def publish(self, batch: list[Request]) -> None:
+    def publish(self, batch: list[PublishRequest]) -> None:
         if self._blocked:
             raise BrokerBlocked(self._blocked)
         with broker_errors():
@@ -60,13 +60,13 @@ class AmqpLink(AmqpChannel):
         self.channel.add_on_return_callback(self._on_return)
         # Publishing need not wait for the answer: the broker takes frames in order.
         self.channel.confirm_delivery(self._on_confirm)
-        self.channel.connection.send(self._begin_request(Request((), CONNECT_SECONDS)))
+        self.channel.connection.send(self._begin_request(PublishRequest((), CONNECT_SECONDS)))
         self._run_until(lambda: not self._unconfirmed or self._is_stopped, CONNECT_SECONDS)
         self._raise_if_lost()
         if self._unconfirmed and not self._blocked:
             raise BrokerUnavailable("the broker does not answer")
 
-    def _send(self, batch: list[Request]) -> None:
+    def _send(self, batch: list[PublishRequest]) -> None:
         frames = bytearray()
         for request in batch:
             frames += self._begin_request(request)
@@ -74,7 +74,7 @@ class AmqpLink(AmqpChannel):
                 self._flush(frames)
         self._flush(frames)
 
-    def _begin_request(self, request: Request) -> bytes:
+    def _begin_request(self, request: PublishRequest) -> bytes:
         """The frames of its messages; none when one of them cannot be encoded."""
         messages = request.messages or (PROBE,)
         try:
@@ -154,7 +154,7 @@ class AmqpLink(AmqpChannel):
         if not self._unconfirmed:
             self._wake()
 
-    def _confirmed(self, tag: int, multiple: bool) -> list[Request]:
+    def _confirmed(self, tag: int, multiple: bool) -> list[PublishRequest]:
         """Takes the message ``tag``, or all up to it, off the unconfirmed ones."""
         if not multiple:
             return [self._unconfirmed.pop(tag)]

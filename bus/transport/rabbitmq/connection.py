@@ -16,10 +16,10 @@ import pika
 from pika.adapters.select_connection import IOLoop
 from pika.exceptions import AMQPError, ConnectionClosedByClient
 
-from bus.amqp_frames import read_frames
-from bus.broker import CONNECT_SECONDS, connect_timeout
 from bus.errors import BrokerUnavailable
 from bus.message import Delivery
+from bus.transport.admin import CONNECT_SECONDS, connect_timeout
+from bus.transport.rabbitmq.frames import read_frames
 
 CLOSE_SECONDS = 0.5
 
@@ -78,7 +78,7 @@ class _Connection(pika.SelectConnection):  # type: ignore[misc]
         return int(self._body_max_length)
 
 
-class AmqpChannel:
+class RabbitChannel:
     """A connection with one channel. Use it from one thread; after an error, close it.
 
     ``url`` may name several hosts, separated by ``;``; they are tried in random order.

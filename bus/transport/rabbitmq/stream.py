@@ -11,11 +11,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from datetime import datetime
 
-from bus.amqp_source import AmqpSource
-from bus.broker import depth
 from bus.errors import BrokerUnavailable
 from bus.message import Delivery
 from bus.topology import Queue
+from bus.transport.admin import depth
+from bus.transport.rabbitmq.subscription import RabbitSubscription
 
 BATCH = 1_000
 # How long the broker may take to send the first of what is there, and the next.
@@ -24,11 +24,11 @@ END_SECONDS = 1.0
 TURN_SECONDS = 0.5
 
 
-class StreamSource:
+class StreamFeed:
     """What a stream holds when this is made, oldest first; perhaps a little of what comes later.
 
     ``start``: skip what was stored before that time, to the chunk that holds it. Otherwise like
-    ``bus.source.Feed``. Raises BrokerUnavailable, also when there is no such stream, or when
+    ``DeliveryFeed``. Raises BrokerUnavailable, also when there is no such stream, or when
     the broker stalls before the end: a part never looks like the whole.
     """
 
@@ -40,7 +40,9 @@ class StreamSource:
         self._offset: int | None = None
         self._unsettled = 0
         # A time must be given as a datetime: a number would be taken for an offset.
-        self._source = AmqpSource(url, stream, prefetch, {"x-stream-offset": start or "first"})
+        self._source = RabbitSubscription(
+            url, stream, prefetch, {"x-stream-offset": start or "first"}
+        )
         self._heard = time.monotonic()
         self._is_empty = self._end is None
 
@@ -87,8 +89,8 @@ class StreamSource:
 
 
 def read_stream(url: str, stream: Queue, start: datetime | None = None) -> Iterator[list[Delivery]]:
-    """Batches of what the stream holds now. See ``StreamSource``."""
-    with closing(StreamSource(url, stream, start, BATCH)) as source:
+    """Batches of what the stream holds now. See ``StreamFeed``."""
+    with closing(StreamFeed(url, stream, start, BATCH)) as source:
         while not source.is_at_end:
             if batch := source.receive(BATCH, TURN_SECONDS):
                 yield batch
@@ -98,7 +100,7 @@ def read_stream(url: str, stream: Queue, start: datetime | None = None) -> Itera
 def _end(url: str, stream: Queue) -> int | None:
     """The offset of the newest that the stream holds; None when it is empty."""
     end, deadline = None, time.monotonic() + ANSWER_SECONDS
-    with closing(AmqpSource(url, stream, BATCH, {"x-stream-offset": "last"})) as source:
+    with closing(RabbitSubscription(url, stream, BATCH, {"x-stream-offset": "last"})) as source:
         while batch := source.receive(BATCH, max(0.0, deadline - time.monotonic())):
             source.ack(batch)
             end, deadline = _offset(batch), min(deadline, time.monotonic() + END_SECONDS)

@@ -17,10 +17,10 @@ from typing import Any
 
 import msgspec
 
-from bus.broker import Link
 from bus.errors import BrokerUnavailable, SubscriptionCancelled
 from bus.message import Delivery
 from bus.topology import Queue
+from bus.transport.admin import Link
 
 # How long a message of another than the usual priority may lie unseen.
 POLL_SECONDS = 0.02
@@ -56,8 +56,8 @@ end
 """
 
 
-class RedisSource:
-    """A subscription to a queue in Redis. See ``bus.source.Source``."""
+class RedisSubscription:
+    """A subscription to a queue in Redis. See ``Subscription``."""
 
     def __init__(self, url: str, queue: Queue, prefetch: int, instance: str) -> None:
         self._link = Link(url)

@@ -13,8 +13,8 @@ from typing import Any
 from pika import spec
 from pika.exceptions import InvalidFrameError
 
-from bus.amqp_values import read_properties, read_text
 from bus.message import NO_HEADERS, Delivery
+from bus.transport.rabbitmq.field_table import read_properties, read_text
 
 # Type, channel, size of the payload; behind the payload one more byte.
 _FRAME = Struct(">BHL")

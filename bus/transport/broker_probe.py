@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bus.broker import Link
+from bus.transport.admin import Link
 
 
 class BrokerProbe:

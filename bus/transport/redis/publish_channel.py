@@ -14,18 +14,18 @@ from typing import Any
 
 import msgspec
 
-from bus.broker import Link
 from bus.errors import BrokerUnavailable, InvalidMessage, PublishRefused
 from bus.message import Message
-from bus.publisher import Request
 from bus.topology import EXCHANGES, MAX_PRIORITY, Queue
+from bus.transport.admin import Link
+from bus.transport.interfaces import PublishRequest
 
 _TYPES = {exchange.name: exchange.type for exchange in EXCHANGES}
 _PROPERTIES = ("message_id", "type", "timestamp", "correlation_id", "reply_to")
 
 
-class RedisLink(Link):
-    """A kombu connection that publishes. See ``bus.publisher.PublishingLink``."""
+class RedisPublishChannel(Link):
+    """A kombu connection that publishes. See ``PublishChannel``."""
 
     def __init__(self, url: str, queues: tuple[Queue, ...]) -> None:
         super().__init__(url)
@@ -45,7 +45,7 @@ class RedisLink(Link):
         except BrokerUnavailable:
             return False
 
-    def publish(self, batch: list[Request]) -> None:
+    def publish(self, batch: list[PublishRequest]) -> None:
         """All messages of ``batch`` reach all their queues in one transaction, or none does."""
         try:
             with self.channel.client.pipeline(transaction=True) as pipeline:
@@ -59,7 +59,7 @@ class RedisLink(Link):
         for request in batch:
             request.settle()
 
-    def _pushes(self, request: Request, routes: _Routes) -> list[tuple[str, bytes]]:
+    def _pushes(self, request: PublishRequest, routes: _Routes) -> list[tuple[str, bytes]]:
         """List and payload of each write for ``request``; none when one cannot be encoded."""
         pushes = []
         for message in request.messages:

@@ -1,0 +1,122 @@
+"""What a connection to a broker can do. Each kind of broker implements it (PEP 544)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from concurrent.futures import CancelledError, Future
+from typing import Protocol
+
+from bus.errors import BusError, PublishRefused, PublishTimeout
+from bus.message import Delivery, Message
+from bus.runtime.metrics import CONFIRMED, PUBLISH_SECONDS, PUBLISHED, REFUSED, UNPUBLISHED
+
+
+class DeliveryFeed(Protocol):
+    """Deliveries that are settled one day. Use it from one thread.
+
+    Every method raises BrokerUnavailable when the connection is lost; what was not settled then
+    comes again, marked ``redelivered``. After that error the feed is of no more use.
+    """
+
+    def receive(self, limit: int, wait: float) -> list[Delivery]:
+        """What has arrived, at most ``limit``; waits up to ``wait`` seconds for the first."""
+        ...
+
+    def ack(self, deliveries: Sequence[Delivery]) -> None:
+        """Settles ``deliveries``, any of the unsettled ones: they never come again."""
+        ...
+
+    def idle(self, seconds: float) -> None:
+        """Keeps the connection alive for ``seconds`` without handing anything out."""
+        ...
+
+    def close(self) -> None:
+        """Ends it; what is not settled goes back to the queue, in order."""
+        ...
+
+
+class Subscription(DeliveryFeed, Protocol):
+    """One consumer's subscription to one queue.
+
+    A SubscriptionCancelled, which is a BrokerUnavailable, means that the queue was deleted, or
+    may have been.
+    """
+
+    def cancel(self) -> None:
+        """Asks for nothing more; what is in hand may still be settled, what is on its way received.
+
+        For the last one in hand: its acknowledgement would bring the next, which would then go
+        back marked as redelivered. It hands the queue over to the next consumer at once, so not
+        for a queue whose order matters.
+        """
+        ...
+
+
+class PublishRequest:
+    """Messages of one caller, until when they are worth sending, and the caller's future."""
+
+    def __init__(self, messages: Sequence[Message], timeout: float) -> None:
+        self.messages = messages
+        self.timeout = timeout
+        self.started = time.monotonic()
+        self.deadline = self.started + timeout
+        # One without messages asks whether some could be published, and waits for that answer.
+        self.unconfirmed = len(messages) or 1
+        self.refusal: BusError | None = None
+        self.done: Future[None] = Future()
+        if messages:
+            PUBLISHED.inc(len(messages))
+            self.done.add_done_callback(self._count)
+
+    def begin(self) -> bool:
+        """Whether to send it: not when its caller gave up or its deadline passed."""
+        if not self.done.set_running_or_notify_cancel():
+            return False
+        if time.monotonic() < self.deadline:
+            return True
+        self.done.set_exception(PublishTimeout(self.timeout))
+        return False
+
+    def refuse(self, refusal: BusError) -> None:
+        """Notes why one of its messages cannot be published."""
+        self.refusal = self.refusal or refusal
+
+    def confirm_one(self) -> None:
+        """Notes that the broker has answered for one more; settles it with the last one."""
+        self.unconfirmed -= 1
+        if self.unconfirmed == 0:
+            self.settle()
+
+    def settle(self) -> None:
+        if self.refusal:
+            self.done.set_exception(self.refusal)
+        else:
+            self.done.set_result(None)
+
+    def _count(self, done: Future[None]) -> None:
+        error = CancelledError() if done.cancelled() else done.exception()
+        if error is None:
+            CONFIRMED.inc(len(self.messages))
+            PUBLISH_SECONDS.observe(time.monotonic() - self.started)
+        elif isinstance(error, PublishRefused):
+            REFUSED.inc(len(self.messages))
+        else:
+            UNPUBLISHED.inc(len(self.messages))
+
+
+class PublishChannel(Protocol):
+    """A connection in use by one thread; after any error it is closed and another one opened."""
+
+    def is_alive(self) -> bool:
+        """Whether the broker still holds the connection; costs no round trip."""
+        ...
+
+    def publish(self, batch: list[PublishRequest]) -> None:
+        """Sends all messages of ``batch`` and settles each request by what the broker said.
+
+        Raises BrokerBlocked, when it sent nothing and may be used again, or BrokerUnavailable.
+        """
+        ...
+
+    def close(self) -> None: ...

@@ -1,0 +1,1 @@
+"""RabbitMQ: pika for publishing and consuming, kombu for declaring."""

@@ -1,0 +1,1 @@
+"""Redis as a broker: bindings and messages in the form of kombu's Redis transport."""
