@@ -12,7 +12,7 @@ import msgspec
 
 from bus import events
 from bus.message import Message
-from bus.publisher import Publisher
+from bus.publishing import Publisher
 from bus.topology import Queue
 from bus.transport.admin import Link
 from tests.support.events import posted

@@ -23,7 +23,7 @@ import pika
 from bench import request
 from bus import events, topology
 from bus.message import Message
-from bus.publisher import Publisher
+from bus.publishing import Publisher
 from bus.transport.admin import Link
 from tests.support.events import posted
 from tests.support.rabbitmq import RabbitMQ

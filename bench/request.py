@@ -13,7 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from multiprocessing import get_context
 
 from bus.message import Message
-from bus.publisher import Publisher
+from bus.publishing import Publisher
 from bus.topology import Queue
 
 WARM_UP = 50

@@ -12,7 +12,7 @@ import msgspec
 from bus import events, topology
 from bus.errors import BrokerUnavailable, BusError, InvalidMessage
 from bus.message import NO_HEADERS, Delivery, Message
-from bus.publisher import Publisher
+from bus.publishing import Publisher
 from bus.runtime import trace
 from bus.runtime.backoff import Backoff
 from bus.runtime.metrics import DEAD_LETTERED

@@ -15,7 +15,7 @@ from bus.claim import Renew, claim
 from bus.errors import BrokerUnavailable
 from bus.letter import Letter
 from bus.message import Delivery
-from bus.publisher import Publisher
+from bus.publishing import Publisher
 from bus.topology import Queue
 from bus.transport.admin import Link
 from bus.transport.factory import subscribe

@@ -17,7 +17,7 @@ import msgspec
 from bus import events
 from bus.errors import BrokerUnavailable
 from bus.message import Message
-from bus.publisher import Publisher
+from bus.publishing import Publisher
 from bus.topology import Queue, pause_queue
 from bus.transport.admin import HAND_SECONDS, Link
 

@@ -32,7 +32,7 @@ from bus.errors import (
 )
 from bus.message import Delivery
 from bus.pause import PauseWatch
-from bus.publisher import DEFAULT_TIMEOUT, Publisher
+from bus.publishing.publisher import DEFAULT_TIMEOUT, Publisher
 from bus.rpc_messages import (
     SAFE_METHODS,
     Answer,

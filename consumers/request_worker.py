@@ -20,7 +20,7 @@ from typing import Any
 from urllib.parse import unquote_to_bytes, urlsplit
 
 from bus.errors import ReplyTooLarge, SettingError
-from bus.publisher import Publisher
+from bus.publishing import Publisher
 from bus.rpc import RpcServer
 from bus.rpc_messages import MAX_REPLY_BYTES, Headers, HeldRequest, Reply
 from bus.runtime import trace

@@ -205,7 +205,7 @@ def _messages() -> Json:
     return {
         **{_tag(kind): _event(kind, event) for kind in EVENTS},
         DEAD_LETTER: _dead_letter(),
-        REQUEST: _held_request(rpc_messages.Request),
+        REQUEST: _held_request(rpc_messages.HeldRequest),
         **{_tag(kind): _held_request(kind) for kind in ANSWERS},
         **{_frame_name(kind): _frame(kind) for kind in FROM_BROWSER + TO_BROWSER},
     }
@@ -249,7 +249,7 @@ def _headers(sample: Mapping[str, Any]) -> Json:
 
 
 def _schemas() -> Json:
-    kinds = (*EVENTS, *FROM_BROWSER, *TO_BROWSER, rpc_messages.Request, *ANSWERS)
+    kinds = (*EVENTS, *FROM_BROWSER, *TO_BROWSER, rpc_messages.HeldRequest, *ANSWERS)
     _, schemas = msgspec.json.schema_components(kinds, ref_template=f"{SCHEMAS}{{name}}")
     return schemas | {"Envelope": {"oneOf": [_schema_ref(kind) for kind in EVENTS]}}
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from bus.dead_letters import DeadLetters, dead_queue, open_dead_letters
 from bus.errors import SettingError
 from bus.letter import Letter
-from bus.publisher import Publisher
+from bus.publishing import Publisher
 from bus.runtime.settings import Environment
 from bus.topology import QUEUES, Queue
 from deploy import letter_view

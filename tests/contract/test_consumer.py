@@ -15,7 +15,7 @@ from bus.consumer import Consumer
 from bus.errors import BrokerUnavailable, SinkUnavailable
 from bus.events import Event, MessagePosted
 from bus.message import Delivery, Message
-from bus.publisher import Publisher
+from bus.publishing import Publisher
 from bus.runtime.backoff import Backoff
 from bus.topology import MONGO_WRITER, REDIS_PUBLISHER, WEB_REQUESTS
 from bus.transport.factory import subscribe

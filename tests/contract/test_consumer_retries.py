@@ -210,7 +210,7 @@ def test_each_message_is_a_debug_record_with_its_ids(
     caplog.set_level(logging.DEBUG, logger="bus.consumer")
     event = posted()
     traceparent = child_of(None)
-    from bus.publisher import Publisher
+    from bus.publishing import Publisher
 
     with closing(Publisher(url)) as publisher:
         publisher.publish(events.to_message(event, traceparent))

@@ -15,7 +15,7 @@ from bus.dead_letters import DeadLetters, open_dead_letters
 from bus.errors import BrokerUnavailable, PublishRefused, QueueBusy
 from bus.letter import Letter
 from bus.message import Delivery, Message
-from bus.publisher import Publisher
+from bus.publishing import Publisher
 from bus.topology import EVENT_QUEUES, MONGO_WRITER, REDIS_PUBLISHER, Queue
 from bus.transport.admin import Link
 from bus.transport.factory import subscribe

@@ -8,7 +8,7 @@ from contextlib import closing, suppress
 from urllib.parse import urlsplit
 
 from bus.message import Delivery, Message
-from bus.publisher import Publisher
+from bus.publishing import Publisher
 from bus.topology import MONGO_WRITER
 from bus.transport.factory import subscribe
 from tests.support.consuming import empty

@@ -14,7 +14,7 @@ import pytest
 from bus import events, topology
 from bus.errors import BrokerUnavailable, PublishRefused, PublishTimeout, PublishUnconfirmed
 from bus.message import Message
-from bus.publisher import Publisher
+from bus.publishing import Publisher
 from bus.topology import Binding, Queue
 from bus.transport.admin import Link
 from bus.transport.factory import subscribe
@@ -256,7 +256,7 @@ def test_a_connection_that_cannot_even_be_closed_costs_its_own_round_only(
         def close(self) -> None:
             raise ValueError("cannot be closed")
 
-    monkeypatch.setattr("bus.publisher.open_publish_channel", Broken)
+    monkeypatch.setattr("bus.publishing.publisher.open_publish_channel", Broken)
     publisher = Publisher("amqp://nowhere/")
     for _ in range(2):
         with pytest.raises(PublishUnconfirmed, match="cannot be published"):

@@ -23,10 +23,9 @@ from bus.errors import (
     PublishUnconfirmed,
 )
 from bus.message import Message
-from bus.publisher import Publisher
+from bus.publishing import Publisher, TopologyGuard
 from bus.runtime.metrics import CONFIRMED, PUBLISHED, RECONNECTS, REFUSED, UNPUBLISHED
 from bus.topology import EVENTS, Binding, Queue
-from bus.topology_check import TopologyGuard
 from bus.transport.admin import Link, declare
 from bus.transport.factory import subscribe
 from tests.conftest import run_server

@@ -12,7 +12,7 @@ import pytest
 import requests
 
 from bus.message import Message
-from bus.publisher import Publisher
+from bus.publishing import Publisher
 from bus.topology import WEB_REQUESTS
 from tests.contract.rpc_fixtures import Gateway, Site, broker, server, site
 from tests.support.wait import wait_until

@@ -14,7 +14,7 @@ import pytest
 
 from bus import events
 from bus.errors import BrokerUnavailable
-from bus.publisher import Publisher
+from bus.publishing import Publisher
 from bus.topology import ARCHIVE, EVENT_QUEUES
 from bus.transport.rabbitmq import stream
 from bus.transport.rabbitmq.stream import StreamFeed, read_stream

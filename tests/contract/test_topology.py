@@ -18,7 +18,7 @@ from bus import events, topology, topology_apply
 from bus.dead_letters import dead_queue, open_dead_letters
 from bus.errors import BrokerUnavailable, PublishRefused, QueueInUse, SettingError
 from bus.message import Message
-from bus.publisher import Publisher
+from bus.publishing import Publisher
 from bus.runtime.settings import Environment
 from bus.topology import GATE, MONGO_WRITER, QUEUES, REDIS_PUBLISHER
 from bus.transport.admin import Link

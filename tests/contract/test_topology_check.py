@@ -10,9 +10,9 @@ import pytest
 
 from bus import events, topology
 from bus.errors import TopologyBroken
-from bus.publisher import Publisher
+from bus.publishing import Publisher
+from bus.publishing.topology_guard import NOT_CHECKED, UNREACHABLE, TopologyGuard
 from bus.topology import EVENT_QUEUES, MONGO_WRITER, REDIS_PUBLISHER, Queue
-from bus.topology_check import NOT_CHECKED, UNREACHABLE, TopologyGuard
 from bus.transport.admin import Link, declare, is_amqp
 from tests.conftest import run_server
 from tests.support.events import posted

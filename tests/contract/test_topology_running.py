@@ -20,7 +20,7 @@ from bus import events
 from bus.consumer import Consumer
 from bus.errors import RetryableError
 from bus.events import Event
-from bus.publisher import Publisher
+from bus.publishing import Publisher
 from bus.runtime.process import die_with_parent
 from bus.runtime.settings import Environment
 from bus.topology import CONSUMERS, EVENT_QUEUES, GATE, MONGO_WRITER, Queue, pause_queue

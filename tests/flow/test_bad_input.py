@@ -12,7 +12,7 @@ import requests
 
 from bus import events
 from bus.message import Delivery, Message
-from bus.publisher import Publisher
+from bus.publishing import Publisher
 from bus.topology import MONGO_WRITER
 from bus.transport.factory import subscribe
 from tests.support.events import posted

@@ -17,7 +17,7 @@ from bus import claim
 from bus.burial import INVALID
 from bus.dead_letters import BATCH, open_dead_letters
 from bus.message import Message
-from bus.publisher import Publisher
+from bus.publishing import Publisher
 from bus.runtime.process import die_with_parent
 from bus.topology import EVENT_QUEUES, MONGO_WRITER, REDIS_PUBLISHER
 from bus.transport.factory import subscribe

@@ -15,7 +15,7 @@ import pytest
 from bus import events, topology
 from bus.events import Event, MessagePosted
 from bus.message import Message
-from bus.publisher import Publisher
+from bus.publishing import Publisher
 from bus.transport.admin import declare
 from tests.conftest import StartStack, run_server
 from tests.support.events import deleted, edited, posted

@@ -15,7 +15,7 @@ from bus import events
 from bus.dead_letters import open_dead_letters
 from bus.events import Event
 from bus.pause import pause
-from bus.publisher import Publisher
+from bus.publishing import Publisher
 from bus.room_log import LOG_LENGTH, RoomLogWriter
 from bus.runtime.settings import Environment
 from bus.topology import ARCHIVE, EVENT_QUEUES, MONGO_WRITER, REDIS_PUBLISHER

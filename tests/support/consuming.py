@@ -10,7 +10,7 @@ from bus import events
 from bus.consumer import Consumer
 from bus.events import Event, MessagePosted
 from bus.message import Delivery
-from bus.publisher import Publisher
+from bus.publishing import Publisher
 from bus.topology import EVENT_QUEUES, MONGO_WRITER, Queue
 from bus.transport.admin import Link
 from bus.transport.factory import subscribe

@@ -6,7 +6,7 @@ from bus import events
 from bus.burial import REFUSED, dead_letter
 from bus.events import Event
 from bus.message import Delivery, Message
-from bus.publisher import Publisher
+from bus.publishing import Publisher
 from bus.topology import EVENT_QUEUES, MONGO_WRITER, Queue
 from bus.transport.admin import Link
 

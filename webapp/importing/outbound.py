@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from bus.errors import RetryableError
 from bus.message import Message
-from bus.publisher import Publisher
+from bus.publishing import Publisher
 from bus.runtime.backoff import Backoff
 
 logger = logging.getLogger(__name__)

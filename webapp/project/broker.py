@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from django.conf import settings
 
-from bus.publisher import Publisher
+from bus.publishing import Publisher, TopologyGuard, TopologyInspector
 from bus.topology import ARCHIVE, EVENT_QUEUES
-from bus.topology_check import Inspector, TopologyGuard
 from bus.transport.admin import is_amqp
 
 # All of them connect when they are first used, in whichever process that is.
@@ -19,7 +18,7 @@ publisher = Publisher(settings.BROKER_URL, guard=guard)
 
 # The log that replay reads. Nothing else depends on it, and streams exist on RabbitMQ only.
 archive = (
-    Inspector(settings.BROKER_URL, (ARCHIVE,), guard.api)
+    TopologyInspector(settings.BROKER_URL, (ARCHIVE,), guard.api)
     if settings.ARCHIVE and is_amqp(settings.BROKER_URL)
     else None
 )

@@ -12,7 +12,7 @@ from django.db import InterfaceError, OperationalError, transaction
 from django.utils import timezone
 
 from bus.errors import BrokerUnavailable, PublishRefused
-from bus.publisher import Publisher
+from bus.publishing import Publisher
 from webapp.outbox import relay, services
 from webapp.outbox.models import OutboxEvent
 from webapp.rooms.services import add_member, create_room

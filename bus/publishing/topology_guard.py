@@ -87,7 +87,7 @@ class TopologyGuard:
             self._thread.join(PATIENCE)
 
     def _run(self) -> None:
-        inspector = Inspector(self._url, self._queues, self.api)
+        inspector = TopologyInspector(self._url, self._queues, self.api)
         while not self._closed:
             self._note(inspector.problem())
             with self._changed:
@@ -107,7 +107,7 @@ class TopologyGuard:
             logger.info("exchanges, queues and bindings are there")
 
 
-class Inspector:
+class TopologyInspector:
     """Looks at the topology over a connection of its own. Use it from one thread."""
 
     def __init__(self, url: str, queues: tuple[Queue, ...], api: Management | None) -> None:

@@ -26,10 +26,10 @@ from bus.errors import (
     TopologyBroken,
 )
 from bus.message import Message
+from bus.publishing.topology_guard import TopologyGuard
 from bus.runtime.after_fork import after_fork
 from bus.runtime.metrics import RECONNECTS
 from bus.topology import Queue
-from bus.topology_check import TopologyGuard
 from bus.transport.factory import open_publish_channel
 from bus.transport.interfaces import PublishChannel, PublishRequest
 
