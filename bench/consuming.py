@@ -21,7 +21,7 @@ import pika
 
 from bench.filling import fill
 from bus import topology
-from bus.consumer import Consumer
+from bus.consuming import Consumer
 from bus.events import Event
 from bus.room_log import RoomLogWriter
 from bus.topology import Queue

@@ -12,8 +12,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 
 from bus.claim import Renew, claim
+from bus.consuming.dead_letter import DeadLetter
 from bus.errors import BrokerUnavailable
-from bus.letter import Letter
 from bus.message import Delivery
 from bus.publishing import Publisher
 from bus.topology import Queue
@@ -58,7 +58,7 @@ class DeadLetters:
         """How many of ``count`` ``read`` has not come to."""
         return self.count - self._seen
 
-    def read(self) -> Iterator[list[Letter]]:
+    def read(self) -> Iterator[list[DeadLetter]]:
         """What lay there at the start, oldest first, in batches.
 
         Ends before the last of them when MOST_HELD are unsettled.
@@ -66,9 +66,9 @@ class DeadLetters:
         while self.unseen and self._seen - self._settled < MOST_HELD:
             deliveries = self._receive(min(BATCH, self.unseen))
             self._seen += len(deliveries)
-            yield [Letter(self.queue, delivery) for delivery in deliveries]
+            yield [DeadLetter(self.queue, delivery) for delivery in deliveries]
 
-    def redrive(self, publisher: Publisher, letters: Sequence[Letter]) -> None:
+    def redrive(self, publisher: Publisher, letters: Sequence[DeadLetter]) -> None:
         """Sends ``letters`` to their queue alone and settles them once that is confirmed.
 
         Raises PublishRefused (the queue is full or gone), PublishTimeout or PublishUnconfirmed;
@@ -77,7 +77,7 @@ class DeadLetters:
         publisher.publish(*(letter.to_message() for letter in letters))
         self.drop(letters)
 
-    def drop(self, letters: Sequence[Letter]) -> None:
+    def drop(self, letters: Sequence[DeadLetter]) -> None:
         """Settles ``letters``: they are gone."""
         self._renew_claim()
         self._opened().ack([letter.delivery for letter in letters])

@@ -21,6 +21,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import closing
 
+from bus.consuming.pause import PauseWatch
 from bus.errors import (
     BrokerUnavailable,
     InvalidMessage,
@@ -31,7 +32,6 @@ from bus.errors import (
     RetryableError,
 )
 from bus.message import Delivery
-from bus.pause import PauseWatch
 from bus.publishing.publisher import DEFAULT_TIMEOUT, Publisher
 from bus.rpc_messages import (
     SAFE_METHODS,

@@ -8,8 +8,8 @@ from contextlib import contextmanager, suppress
 
 from amqp.exceptions import NotFound
 
-from bus import pause
 from bus.claim import claim
+from bus.consuming import pause
 from bus.errors import QueueInUse
 from bus.topology import CONSUMERS, GATE, Queue
 from bus.topology_gate import bind, editing, gate, open_left_gate, refused, unbind

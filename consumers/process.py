@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
-from bus.consumer import Consumer, Sink
+from bus.consuming import Consumer, Sink
 from bus.runtime.health import Check, Probes
 from bus.runtime.ops_server import start_ops
 from bus.runtime.process import notify_ready, stop_event

@@ -18,9 +18,9 @@ from datetime import UTC, datetime
 from importlib import import_module
 
 from bus import events, topology
+from bus.consuming.backfill import CLOCK_SKEW
 from bus.errors import InvalidEvent, RetryableError, SettingError
 from bus.events import Event
-from bus.gap import CLOCK_SKEW
 from bus.message import Delivery
 from bus.runtime.progress_bar import progress_bar
 from bus.runtime.settings import Environment

@@ -18,7 +18,7 @@ import msgspec
 
 from bridge import protocol
 from bus import events, rpc_messages, topology
-from bus.burial import INVALID, dead_letter
+from bus.consuming.dead_letter import INVALID, to_dead_letter
 from bus.errors import InvalidEvent
 from bus.message import Delivery, Message
 from bus.runtime.settings import Environment
@@ -223,7 +223,7 @@ def _event(kind: Kind, sample: Message) -> Json:
 
 def _dead_letter() -> Json:
     delivery = Delivery(tag=None, body=b"", routing_key="", redelivered=False)
-    letter = dead_letter(EVENT_QUEUES[0], delivery, INVALID, InvalidEvent(), attempts=0)
+    letter = to_dead_letter(EVENT_QUEUES[0], delivery, INVALID, InvalidEvent(), attempts=0)
     return {
         "description": "What a consumer could not take, its body and its headers untouched.",
         "headers": _headers(letter.headers),

@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 
+from bus.consuming.dead_letter import DeadLetter
 from bus.dead_letters import DeadLetters, dead_queue, open_dead_letters
 from bus.errors import SettingError
-from bus.letter import Letter
 from bus.publishing import Publisher
 from bus.runtime.settings import Environment
 from bus.topology import QUEUES, Queue
@@ -20,7 +20,7 @@ from deploy import letter_view
 SHOWN = 100
 DONE = {"redrive": "redriven", "drop": "dropped"}
 
-Handle = Callable[[DeadLetters, list[Letter]], None]
+Handle = Callable[[DeadLetters, list[DeadLetter]], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class Search:
     reason: str | None
     limit: int
 
-    def takes(self, letter: Letter) -> bool:
+    def takes(self, letter: DeadLetter) -> bool:
         return self.message_id in (None, letter.id) and self.reason in (None, letter.reason)
 
 
@@ -76,7 +76,7 @@ def run(arguments: argparse.Namespace, environment: Environment) -> int:
 
 def _look(url: str, search: Search, arguments: argparse.Namespace) -> int:
     """Lists or shows; returns how many."""
-    found: list[Letter] = []
+    found: list[DeadLetter] = []
     # Printed when the queues are let go: a pager may hold up the output for hours.
     held = _walk(url, search, lambda _, letters: found.extend(letters))
     if arguments.json:
@@ -96,7 +96,7 @@ def _settle(url: str, search: Search, arguments: argparse.Namespace) -> int:
     done = ("would be " if arguments.dry_run else "") + DONE[arguments.action]
     count = 0
 
-    def handle(letters: DeadLetters, chosen: list[Letter]) -> None:
+    def handle(letters: DeadLetters, chosen: list[DeadLetter]) -> None:
         nonlocal count
         if not arguments.dry_run and arguments.action == "redrive":
             letters.redrive(publisher, chosen)
@@ -134,7 +134,7 @@ def _walk(url: str, search: Search, handle: Handle) -> dict[str, int]:
     return held
 
 
-def _chosen(letters: DeadLetters, search: Search, limit: int) -> Iterator[list[Letter]]:
+def _chosen(letters: DeadLetters, search: Search, limit: int) -> Iterator[list[DeadLetter]]:
     """What ``search`` selects of one queue, at most ``limit`` letters."""
     batches = letters.read()
     while limit and (batch := next(batches, None)):
@@ -166,7 +166,7 @@ def _positive(text: str) -> int:
     return int(text)
 
 
-def _print_json(letters: list[Letter], **more: str) -> None:
+def _print_json(letters: list[DeadLetter], **more: str) -> None:
     for letter in letters:
         print(json.dumps(more | letter_view.document(letter), default=str))
 

@@ -11,13 +11,13 @@ import sys
 from collections.abc import Iterable
 from typing import Any
 
+from bus.consuming.dead_letter import DeadLetter
 from bus.dead_letters import dead_queue
-from bus.letter import Letter
 
 SHORT = 60
 
 
-def print_list(letters: list[Letter]) -> None:
+def print_list(letters: list[DeadLetter]) -> None:
     """A table on a terminal, else one line a letter with tabs between the columns."""
     if not letters:
         return
@@ -27,12 +27,12 @@ def print_list(letters: list[Letter]) -> None:
         print("\n".join("\t".join(_row(letter)) for letter in letters))
 
 
-def line(letter: Letter) -> str:
+def line(letter: DeadLetter) -> str:
     """Which letter, and where it goes or came from."""
     return "  ".join(_plain(word) for word in (letter.queue.name, letter.id, letter.reason))
 
 
-def page(letter: Letter) -> str:
+def page(letter: DeadLetter) -> str:
     """Everything of one letter."""
     facts = {
         "queue": dead_queue(letter.queue).name,
@@ -61,7 +61,7 @@ def page(letter: Letter) -> str:
     )
 
 
-def document(letter: Letter) -> dict[str, Any]:
+def document(letter: DeadLetter) -> dict[str, Any]:
     """The letter for programs; a body that is no UTF-8 is ``body_base64``."""
     body = letter.delivery.body
     try:
@@ -94,7 +94,7 @@ def escaped(text: str) -> str:
     )
 
 
-def _print_table(letters: Iterable[Letter]) -> None:
+def _print_table(letters: Iterable[DeadLetter]) -> None:
     """Two lines a letter: eight columns side by side fit no terminal."""
     from rich.console import Console
     from rich.table import Table
@@ -118,7 +118,7 @@ def _print_table(letters: Iterable[Letter]) -> None:
     Console().print(table)
 
 
-def _row(letter: Letter) -> list[str]:
+def _row(letter: DeadLetter) -> list[str]:
     """Queue, id, type, room, reason, exception, attempts, time."""
     exception = letter.exception or ""
     short = exception if len(exception) <= SHORT else f"{exception[:SHORT]}…"

@@ -6,8 +6,8 @@ import argparse
 import os
 import socket
 
+from bus.consuming.pause import pause
 from bus.errors import SettingError
-from bus.pause import pause
 from bus.runtime.settings import Environment
 from bus.topology import CONSUMERS, Queue
 from bus.transport.admin import depth

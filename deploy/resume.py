@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from bus.pause import resume
+from bus.consuming.pause import resume
 from bus.runtime.settings import Environment
 from deploy.pause import add_name, queue_named, waiting
 

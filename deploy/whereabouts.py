@@ -13,10 +13,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 from bus import events
+from bus.consuming.dead_letter import DeadLetter
 from bus.dead_letters import dead_queue, open_dead_letters
 from bus.errors import BrokerUnavailable, BusError, InvalidEvent, SinkUnavailable
 from bus.events import Event, MessageDeleted, MessageEdited
-from bus.letter import Letter
 from bus.message import Delivery
 from bus.room_log import SEEN_SECONDS
 from bus.room_search import find
@@ -213,7 +213,7 @@ def _not_logged(event_id: uuid.UUID) -> Answer:
     return Answer("unknown", "not in the room's log; Redis forgets what it had there after an hour")
 
 
-def _dead(name: str, letter: Letter) -> Answer:
+def _dead(name: str, letter: DeadLetter) -> Answer:
     times = f", redriven {letter.redriven} times before" if letter.redriven else ""
     text = f"in {name} since {letter.time}: {letter.reason}{times}; chatbus deadletters show"
     facts = {"reason": letter.reason, "time": letter.time, "exception": letter.exception}

@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
+from bus.message import Delivery
+
 HEADER = "traceparent"
 SAMPLED = 0x01
 
@@ -68,3 +70,13 @@ def _parse(header: object) -> re.Match[str] | None:
     if not int(match["trace_id"], 16) or not int(match["parent_id"], 16):
         return None
     return match
+
+
+def log_ids(delivery: Delivery) -> dict[str, object]:
+    """The ids of ``delivery`` for a log record (``extra=``)."""
+    headers = delivery.headers
+    return {
+        "event_id": delivery.message_id,
+        "room_id": headers.get("room_id"),
+        "trace_id": trace_id_of(headers.get(HEADER)),
+    }

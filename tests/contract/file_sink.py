@@ -7,7 +7,7 @@ import threading
 from collections.abc import Sequence
 from contextlib import ExitStack
 
-from bus.consumer import Consumer
+from bus.consuming import Consumer
 from bus.events import Event
 from bus.runtime.settings import Environment
 from bus.topology import MONGO_WRITER

@@ -11,7 +11,7 @@ import pytest
 import redis
 
 from bus import events, topology
-from bus.consumer import Consumer
+from bus.consuming import Consumer
 from bus.errors import BrokerUnavailable, SinkUnavailable
 from bus.events import Event, MessagePosted
 from bus.message import Delivery, Message

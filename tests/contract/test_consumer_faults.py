@@ -17,10 +17,10 @@ import pika
 import pytest
 import redis
 
-from bus import gap
+from bus.consuming import backfill
+from bus.consuming.backfill import ArchiveFeed
 from bus.errors import BrokerUnavailable, SinkUnavailable
 from bus.events import Event
-from bus.gap import Archive
 from bus.message import Delivery
 from bus.topology import ARCHIVE, EVENT_QUEUES, MONGO_WRITER, REDIS_PUBLISHER, Queue
 from bus.transport.rabbitmq import stream
@@ -182,10 +182,10 @@ def test_a_repair_that_broke_off_is_begun_again_beside_a_standby(
 ) -> None:
     url = rabbitmq.fresh_vhost()
     publish(url, posted("first"), queues=WITH_ARCHIVE)
-    attempts: list[Archive] = []
+    attempts: list[ArchiveFeed] = []
     standby_is_there = threading.Event()
 
-    class Breaking(Archive):
+    class Breaking(ArchiveFeed):
         """Lost once, as the stream's node may be, when a standby has subscribed already."""
 
         def receive(self, limit: int, wait: float) -> list[Delivery]:
@@ -194,11 +194,11 @@ def test_a_repair_that_broke_off_is_begun_again_beside_a_standby(
                 raise BrokerUnavailable("broken off")
             return super().receive(limit, wait)
 
-    def open_archive(*arguments: Any) -> Archive:
+    def open_archive(*arguments: Any) -> ArchiveFeed:
         attempts.append(Breaking(*arguments))
         return attempts[-1]
 
-    monkeypatch.setattr(gap, "Archive", open_archive)
+    monkeypatch.setattr(backfill, "ArchiveFeed", open_archive)
     sinks = [ListSink(), ListSink()]
     with consuming(url, sinks[0], queue=REDIS_PUBLISHER):
         wait_until(lambda: sinks[0].bodies == ["first"])

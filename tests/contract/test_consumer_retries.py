@@ -11,7 +11,8 @@ from contextlib import closing
 import pytest
 from prometheus_client import REGISTRY
 
-from bus import events, hand
+from bus import events
+from bus.consuming import in_flight
 from bus.errors import SinkUnavailable
 from bus.events import Event
 from bus.runtime.backoff import Backoff
@@ -42,9 +43,9 @@ def url(broker_url: str) -> str:
 @pytest.fixture
 def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pauses a hundredth as long."""
-    monkeypatch.setattr(hand, "FIRST_PAUSE", hand.FIRST_PAUSE / 100)
-    monkeypatch.setattr(hand, "LONGEST_PAUSE", hand.LONGEST_PAUSE / 100)
-    monkeypatch.setattr(hand, "Backoff", lambda: Backoff(0.001, 0.1))
+    monkeypatch.setattr(in_flight, "FIRST_PAUSE", in_flight.FIRST_PAUSE / 100)
+    monkeypatch.setattr(in_flight, "LONGEST_PAUSE", in_flight.LONGEST_PAUSE / 100)
+    monkeypatch.setattr(in_flight, "Backoff", lambda: Backoff(0.001, 0.1))
 
 
 class Gate:
@@ -82,7 +83,7 @@ def test_one_event_that_always_fails_is_a_dead_letter_and_the_others_are_not_hel
         [letter] = dead_letters(url, 1)
     assert events.decode(letter.body).data.body == "bad"  # type: ignore[union-attr]
     assert letter.headers["x-reason"] == "retries_exhausted"
-    assert letter.headers["x-attempts"] == hand.ATTEMPTS
+    assert letter.headers["x-attempts"] == in_flight.ATTEMPTS
     assert "not now" in letter.headers["x-exception"]
     assert letter.headers["x-consumer"] == MONGO_WRITER.name
     assert letter.headers["x-routing-key"].endswith(".message.posted")
@@ -99,7 +100,7 @@ def test_a_sink_that_is_down_long_makes_no_dead_letters(url: str) -> None:
     publish(url, *map(posted, sent))
     sink = ListSink(gate)
     with consuming(url, sink, batch=50, queue=REDIS_PUBLISHER) as consumer:
-        wait_until(lambda: gate.failures > 10 * hand.ATTEMPTS, what="many failures")
+        wait_until(lambda: gate.failures > 10 * in_flight.ATTEMPTS, what="many failures")
         assert consumer.status() == "sink: MongoDB: not now"
         assert sink.bodies == []
         gate.is_down = False
@@ -207,7 +208,7 @@ def test_the_oldest_event_grows_old_while_the_sink_is_down(url: str) -> None:
 def test_each_message_is_a_debug_record_with_its_ids(
     url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.DEBUG, logger="bus.consumer")
+    caplog.set_level(logging.DEBUG, logger="bus.consuming.consumer")
     event = posted()
     traceparent = child_of(None)
     from bus.publishing import Publisher

@@ -10,10 +10,10 @@ import msgspec
 import pytest
 
 from bus import claim, dead_letters, events
-from bus.burial import INVALID, REFUSED, dead_letter
+from bus.consuming.dead_letter import DeadLetter
+from bus.consuming.dead_letter_publisher import INVALID, REFUSED, dead_letter
 from bus.dead_letters import DeadLetters, open_dead_letters
 from bus.errors import BrokerUnavailable, PublishRefused, QueueBusy
-from bus.letter import Letter
 from bus.message import Delivery, Message
 from bus.publishing import Publisher
 from bus.topology import EVENT_QUEUES, MONGO_WRITER, REDIS_PUBLISHER, Queue
@@ -51,17 +51,19 @@ def take(url: str, queue: Queue, number: int) -> list[Delivery]:
     return taken
 
 
-def everything(letters: DeadLetters) -> list[Letter]:
+def everything(letters: DeadLetters) -> list[DeadLetter]:
     return [letter for batch in letters.read() for letter in batch]
 
 
-def look(url: str, queue: Queue = MONGO_WRITER) -> list[Letter]:
+def look(url: str, queue: Queue = MONGO_WRITER) -> list[DeadLetter]:
     with open_dead_letters(url, queue) as letters:
         return everything(letters)
 
 
-def ids(letters: Sequence[Letter | Delivery]) -> list[str | None]:
-    return [letter.id if isinstance(letter, Letter) else letter.message_id for letter in letters]
+def ids(letters: Sequence[DeadLetter | Delivery]) -> list[str | None]:
+    return [
+        letter.id if isinstance(letter, DeadLetter) else letter.message_id for letter in letters
+    ]
 
 
 def test_looking_leaves_everything_in_its_order(broker_url: str, publisher: Publisher) -> None:

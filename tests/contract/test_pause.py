@@ -14,7 +14,7 @@ import pytest
 import requests
 from prometheus_client import REGISTRY
 
-from bus.pause import PauseWatch, pause, resume
+from bus.consuming.pause import PauseWatch, pause, resume
 from bus.topology import MONGO_WRITER, REDIS_PUBLISHER, WEB_REQUESTS, pause_queue
 from bus.transport.admin import Link
 from tests.contract.rpc_fixtures import Broker, Site, broker, server, site

@@ -17,7 +17,7 @@ import pika
 import pytest
 
 from bus import events
-from bus.consumer import Consumer
+from bus.consuming import Consumer
 from bus.errors import RetryableError
 from bus.events import Event
 from bus.publishing import Publisher

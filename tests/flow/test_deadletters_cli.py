@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from bus import claim
-from bus.burial import INVALID
+from bus.consuming.dead_letter_publisher import INVALID
 from bus.dead_letters import BATCH, open_dead_letters
 from bus.message import Message
 from bus.publishing import Publisher

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from bus import events
+from bus.consuming.pause import pause
 from bus.dead_letters import open_dead_letters
 from bus.events import Event
-from bus.pause import pause
 from bus.publishing import Publisher
 from bus.room_log import LOG_LENGTH, RoomLogWriter
 from bus.runtime.settings import Environment

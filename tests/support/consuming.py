@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 
 from bus import events
-from bus.consumer import Consumer
+from bus.consuming import Consumer
 from bus.events import Event, MessagePosted
 from bus.message import Delivery
 from bus.publishing import Publisher

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bus import events
-from bus.burial import REFUSED, dead_letter
+from bus.consuming.dead_letter_publisher import REFUSED, dead_letter
 from bus.events import Event
 from bus.message import Delivery, Message
 from bus.publishing import Publisher

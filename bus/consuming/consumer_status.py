@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from datetime import UTC, datetime
 
-from bus.hand import Item
+from bus.consuming.in_flight import Unacked
 from bus.runtime import metrics
 from bus.runtime.health import CONNECTING, OK, PAUSED
 from bus.topology import Queue
@@ -13,7 +13,7 @@ from bus.topology import Queue
 LONGEST_STATUS = 200
 
 
-class Tally:
+class ConsumerStatus:
     """Written by the consumer's thread, read by any. Times are seconds since 1970.
 
     ``is_active``: on the latest subscription something came, or what the queue lost is read. Of
@@ -54,7 +54,7 @@ class Tally:
         self.status = CONNECTING
         self._subscriptions.set(0)
 
-    def broker_lost(self) -> None:
+    def connection_lost(self) -> None:
         self._has_lost_broker = True
 
     def connected(self) -> None:
@@ -75,12 +75,12 @@ class Tally:
         self._processed = time.time()
         self._is_idle = True
 
-    def holds(self, oldest: str | None) -> None:
+    def in_flight_since(self, oldest: str | None) -> None:
         """``oldest`` is the time of the oldest event in hand."""
         self._is_idle &= oldest is None
         self._oldest = _seconds(oldest) if oldest else None
 
-    def accepted(self, piece: list[Item], seconds: float) -> None:
+    def accepted(self, piece: list[Unacked], seconds: float) -> None:
         """The sink took ``seconds`` for ``piece``."""
         now = time.time()
         newest = min(now, _seconds(piece[-1].event.at))
@@ -92,7 +92,7 @@ class Tally:
         self._event_seconds.observe(max(0.0, now - _seconds(oldest)))
         self.status = OK
 
-    def failed(self, piece: list[Item]) -> None:
+    def failed(self, piece: list[Unacked]) -> None:
         self._retried.inc(len(piece))
 
     def sink_is_down(self, why: object) -> None:

@@ -4,7 +4,7 @@
 * A sink that is down pauses the consumer with the batch in hand; the queue holds the rest, and
   nothing counts towards a delivery limit.
 * What cannot be decoded, what the sink refuses for good, and what fails again and again while
-  the sink takes others goes to the dead-letter queue with the reason, alone (``bus.hand``).
+  the sink takes others goes to the dead-letter queue with the reason, alone (``in_flight``).
 * A queue that was deleted is declared again, and what it lost is read from the archive.
 """
 
@@ -18,16 +18,18 @@ from contextlib import closing
 from datetime import datetime
 from typing import Protocol
 
-from bus import burial, events
-from bus.burial import Burial
+from bus import events
+from bus.consuming import dead_letter
+from bus.consuming.backfill import Backfill
+from bus.consuming.consumer_status import ConsumerStatus
+from bus.consuming.dead_letter_publisher import DeadLetterPublisher
+from bus.consuming.in_flight import InFlight, Unacked
+from bus.consuming.pause import PauseWatch
 from bus.errors import BrokerUnavailable, InvalidEvent, RetryableError, SubscriptionCancelled
 from bus.events import Event
-from bus.gap import Gap
-from bus.hand import Hand, Item
 from bus.message import Delivery
-from bus.pause import PauseWatch
 from bus.runtime.backoff import Backoff
-from bus.tally import Tally
+from bus.runtime.trace import log_ids
 from bus.topology import Queue
 from bus.transport.factory import subscribe
 from bus.transport.interfaces import DeliveryFeed, Subscription
@@ -73,15 +75,15 @@ class Consumer:
         self._instance = instance
         self._on_connected = on_connected
         self._in_order = "x-single-active-consumer" in queue.arguments
-        self._burial = Burial(url, queue, stop)
+        self._dead_letters = DeadLetterPublisher(url, queue, stop)
         self._watch = PauseWatch(url, queue)
-        self._tally = Tally(queue)
-        self._gap = Gap(url, queue)
-        self._hand = Hand(batch, in_order=self._in_order)
+        self._status = ConsumerStatus(queue)
+        self._backfill = Backfill(url, queue)
+        self._in_flight = InFlight(batch, in_order=self._in_order)
 
     def status(self) -> str:
         """“ok”, “paused”, “connecting”, or “sink: ” and what is wrong with it. For any thread."""
-        return self._tally.status
+        return self._status.status
 
     def run(self) -> None:
         """Consumes, and connects again whenever the broker was lost. Returns when stopped.
@@ -89,46 +91,46 @@ class Consumer:
         What is in hand then goes back to the queue, in order.
         """
         backoff = Backoff()
-        with closing(self._watch), closing(self._burial), self._gap.reported():
+        with closing(self._watch), closing(self._dead_letters), self._backfill.reported():
             while not self._stop.is_set():
                 try:
                     self._watch.rest(self._stop, self._on_paused)
                     self._consume(backoff)
                 except SubscriptionCancelled as error:
                     logger.warning("%s", error)
-                    self._gap.open(self._let_go())
-                    self._tally.broker_lost()
+                    self._backfill.open(self._let_go())
+                    self._status.connection_lost()
                 except BrokerUnavailable as error:
                     self._let_go()
-                    self._tally.broker_lost()
+                    self._status.connection_lost()
                     delay = backoff.next()
                     logger.warning("%s; next attempt in %.1f s", error, delay)
                     self._stop.wait(delay)
 
     def _on_paused(self) -> None:
         """Doing nothing is now what this process is for."""
-        self._tally.paused()
+        self._status.paused()
         self._on_connected()
 
     def _consume(self, backoff: Backoff) -> None:
         """Returns when stopped or paused."""
         if self._stop.is_set():
             return
-        self._look_for_gap()
+        self._find_backfill()
         source = subscribe(
             self._url, self._queue, prefetch=2 * self._batch, instance=self._instance
         )
         with closing(source):
             logger.info("consuming %s", self._queue.name)
-            self._tally.connected()
+            self._status.connected()
             self._on_connected()
             backoff.reset()
-            self._fill_gap(source)
+            self._run_backfill(source)
             while self._goes_on():
                 if self._step(source):
-                    self._tally.is_active = True
+                    self._status.is_active = True
                 else:
-                    self._tally.idle()
+                    self._status.idle()
             self._let_go()
 
     def _goes_on(self) -> bool:
@@ -136,58 +138,58 @@ class Consumer:
 
     def _let_go(self) -> datetime | None:
         """Forgets what is in hand; up to when everything has been processed, if that is known."""
-        self._tally.holds(self._hand.oldest())
-        self._tally.disconnected()
-        self._hand = Hand(self._batch, in_order=self._in_order)
-        return self._tally.processed
+        self._status.in_flight_since(self._in_flight.oldest())
+        self._status.disconnected()
+        self._in_flight = InFlight(self._batch, in_order=self._in_order)
+        return self._status.processed
 
-    def _look_for_gap(self) -> None:
+    def _find_backfill(self) -> None:
         """A standby knows less of what the queue lost than the consumer that was active."""
-        self._gap.find(self._tally.processed)
-        was_standby = self._in_order and not self._tally.is_active
-        if was_standby and self._gap.is_anothers(self._stop):
+        self._backfill.find(self._status.processed)
+        was_standby = self._in_order and not self._status.is_active
+        if was_standby and self._backfill.is_left_to_active_consumer(self._stop):
             logger.info("%s: the consumer that was active reads what it lost", self._queue.name)
-            self._gap.close()
+            self._backfill.close()
 
-    def _fill_gap(self, source: Subscription) -> None:
+    def _run_backfill(self, source: Subscription) -> None:
         """Reads what the queue lost, while ``source`` holds the place in front of any other."""
-        if not self._gap.is_open:
+        if not self._backfill.is_open:
             return
-        self._tally.is_active = True
-        archive = self._gap.open_archive(2 * self._batch)
+        self._status.is_active = True
+        archive = self._backfill.open_archive(2 * self._batch)
         if archive:
             with closing(archive):
-                while not archive.is_at_end or not self._hand.is_empty:
+                while not archive.is_at_end or not self._in_flight.is_empty:
                     if not self._goes_on():
                         return
                     self._step(archive)
                     source.idle(0)
             logger.warning("%s lost events: %d read again", self._queue.name, archive.taken)
-        self._gap.close()
+        self._backfill.close()
 
     def _step(self, source: DeliveryFeed) -> bool:
         """Takes in what has arrived and puts one piece into the sink; False if there is nothing."""
-        pause = self._hand.wait(time.monotonic())
+        pause = self._in_flight.wait(time.monotonic())
         wait = POLL_SECONDS if pause is None else min(pause, POLL_SECONDS)
         deliveries = source.receive(self._batch, wait)
-        self._hand.add(self._decoded(source, deliveries))
-        self._tally.holds(self._hand.oldest())
-        if piece := self._hand.next(time.monotonic()):
+        self._in_flight.add(self._decoded(source, deliveries))
+        self._status.in_flight_since(self._in_flight.oldest())
+        if piece := self._in_flight.next(time.monotonic()):
             self._put(source, piece)
-        return bool(deliveries) or not self._hand.is_empty
+        return bool(deliveries) or not self._in_flight.is_empty
 
-    def _decoded(self, source: DeliveryFeed, deliveries: list[Delivery]) -> list[Item]:
+    def _decoded(self, source: DeliveryFeed, deliveries: list[Delivery]) -> list[Unacked]:
         """The events that ``deliveries`` are; what is none is buried."""
         items = []
         for delivery in deliveries:
             try:
-                items.append(Item(delivery, events.decode(delivery.body)))
+                items.append(Unacked(delivery, events.decode(delivery.body)))
             except InvalidEvent as error:
-                self._burial.bury(delivery, burial.INVALID, error, 0, source.idle)
+                self._dead_letters.publish(delivery, dead_letter.INVALID, error, 0, source.idle)
                 source.ack([delivery])
         return items
 
-    def _put(self, source: DeliveryFeed, piece: list[Item]) -> None:
+    def _put(self, source: DeliveryFeed, piece: list[Unacked]) -> None:
         """Puts ``piece`` into the sink, and settles what came of it."""
         began = time.monotonic()
         try:
@@ -195,31 +197,33 @@ class Consumer:
         except RetryableError as error:
             self._failed(source, piece, error)
         except Exception as error:  # noqa: BLE001 - a sink may fail in any way
-            if self._hand.refused(piece):
-                self._bury(source, piece[0], burial.REFUSED, error, piece[0].attempts + 1)
+            if self._in_flight.refused(piece):
+                self._dead_letter(
+                    source, piece[0], dead_letter.REFUSED, error, piece[0].attempts + 1
+                )
         else:
             source.ack([item.delivery for item in piece])
-            self._hand.accepted(piece)
-            self._tally.accepted(piece, time.monotonic() - began)
+            self._in_flight.accepted(piece)
+            self._status.accepted(piece, time.monotonic() - began)
             self._trace("accepted by the sink", piece)
 
-    def _failed(self, source: DeliveryFeed, piece: list[Item], error: RetryableError) -> None:
-        self._tally.failed(piece)
+    def _failed(self, source: DeliveryFeed, piece: list[Unacked], error: RetryableError) -> None:
+        self._status.failed(piece)
         self._trace("the sink failed", piece)
-        if self._hand.failed(piece, time.monotonic()):
-            self._bury(source, piece[0], burial.EXHAUSTED, error, piece[0].attempts)
-        elif self._hand.is_down():
-            self._tally.sink_is_down(error)
+        if self._in_flight.failed(piece, time.monotonic()):
+            self._dead_letter(source, piece[0], dead_letter.EXHAUSTED, error, piece[0].attempts)
+        elif self._in_flight.is_down():
+            self._status.sink_is_down(error)
             logger.warning("the queue waits, %d in hand: %s", len(piece), error)
 
-    def _bury(
-        self, source: DeliveryFeed, item: Item, reason: str, error: Exception, attempts: int
+    def _dead_letter(
+        self, source: DeliveryFeed, item: Unacked, reason: str, error: Exception, attempts: int
     ) -> None:
-        self._burial.bury(item.delivery, reason, error, attempts, source.idle)
+        self._dead_letters.publish(item.delivery, reason, error, attempts, source.idle)
         source.ack([item.delivery])
-        self._hand.drop(item)
+        self._in_flight.drop(item)
 
-    def _trace(self, what: str, piece: list[Item]) -> None:
+    def _trace(self, what: str, piece: list[Unacked]) -> None:
         if logger.isEnabledFor(logging.DEBUG):
             for item in piece:
-                logger.debug("%s: %s", self._queue.name, what, extra=burial.ids(item.delivery))
+                logger.debug("%s: %s", self._queue.name, what, extra=log_ids(item.delivery))

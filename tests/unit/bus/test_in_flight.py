@@ -8,24 +8,24 @@ from collections.abc import Callable
 import pytest
 
 from bus import events
+from bus.consuming.in_flight import ATTEMPTS, TRIES, InFlight, Unacked
 from bus.errors import PermanentError, SinkUnavailable
-from bus.hand import ATTEMPTS, TRIES, Hand, Item
 from bus.message import Delivery
 from tests.support.events import posted
 
 OTHER_ROOM = uuid.UUID(int=2)
 
 
-def item(body: str, room_id: uuid.UUID | None = None) -> Item:
+def item(body: str, room_id: uuid.UUID | None = None) -> Unacked:
     event = posted(body, room_id) if room_id else posted(body)
     delivery = Delivery(tag=body, body=events.encode(event), routing_key="", redelivered=False)
-    return Item(delivery, event)
+    return Unacked(delivery, event)
 
 
 class Trial:
     """Runs a hand against ``sink`` in a time of its own."""
 
-    def __init__(self, hand: Hand, sink: Callable[[list[str]], None]) -> None:
+    def __init__(self, hand: InFlight, sink: Callable[[list[str]], None]) -> None:
         self.hand = hand
         self.sink = sink
         self.now = 0.0
@@ -43,7 +43,7 @@ class Trial:
             if piece := self.hand.next(self.now):
                 self.put(piece)
 
-    def put(self, piece: list[Item]) -> None:
+    def put(self, piece: list[Unacked]) -> None:
         tags = [item.delivery.tag for item in piece]
         self.calls += 1
         try:
@@ -58,7 +58,7 @@ class Trial:
             self.taken += tags
             self.hand.accepted(piece)
 
-    def bury(self, item: Item) -> None:
+    def bury(self, item: Unacked) -> None:
         self.buried.append(item.delivery.tag)
         self.hand.drop(item)
 
@@ -77,7 +77,7 @@ def down(tags: list[str]) -> None:
 
 def test_all_in_hand_is_one_batch_and_never_more_than_the_limit() -> None:
     sizes: list[int] = []
-    trial = Trial(Hand(10, in_order=True), lambda tags: sizes.append(len(tags)))
+    trial = Trial(InFlight(10, in_order=True), lambda tags: sizes.append(len(tags)))
     trial.hand.add(item(f"{n}") for n in range(25))
     trial.run(1)
     assert sizes == [10, 10, 5]
@@ -88,7 +88,7 @@ def test_all_in_hand_is_one_batch_and_never_more_than_the_limit() -> None:
     "poison", [["0"], ["499"], [f"{n}" for n in range(50, 500, 100)], ["7", "8"]]
 )
 def test_poison_is_found_in_few_calls_and_the_order_holds(poison: list[str]) -> None:
-    trial = Trial(Hand(500, in_order=True), failing(PermanentError, *poison))
+    trial = Trial(InFlight(500, in_order=True), failing(PermanentError, *poison))
     sent = [f"{n}" for n in range(500)]
     trial.hand.add(map(item, sent))
     trial.run(1)
@@ -98,7 +98,7 @@ def test_poison_is_found_in_few_calls_and_the_order_holds(poison: list[str]) -> 
 
 
 def test_a_sink_that_is_down_for_an_hour_costs_nobody_an_attempt() -> None:
-    trial = Trial(Hand(50, in_order=False), down)
+    trial = Trial(InFlight(50, in_order=False), down)
     sent = [f"{n}" for n in range(120)]
     trial.hand.add(map(item, sent))
     trial.run(3_600)
@@ -120,7 +120,7 @@ def test_a_sink_that_fails_half_of_the_time_buries_nothing() -> None:
         if generator.random() < 0.5:
             raise SinkUnavailable("now and then")
 
-    trial = Trial(Hand(20, in_order=True), flaky)
+    trial = Trial(InFlight(20, in_order=True), flaky)
     for number in range(100):
         trial.hand.add(item(f"{number}.{n}", uuid.UUID(int=n)) for n in range(20))
         trial.run(600)
@@ -129,7 +129,7 @@ def test_a_sink_that_fails_half_of_the_time_buries_nothing() -> None:
 
 
 def test_what_fails_alone_is_exhausted_after_its_attempts_and_about_half_a_minute() -> None:
-    trial = Trial(Hand(50, in_order=True), failing(SinkUnavailable, "bad"))
+    trial = Trial(InFlight(50, in_order=True), failing(SinkUnavailable, "bad"))
     trial.hand.add([item("bad", OTHER_ROOM)])
     arrived = 0
     while not trial.buried and trial.now < 120:
@@ -146,7 +146,7 @@ def test_what_fails_alone_is_exhausted_after_its_attempts_and_about_half_a_minut
 
 
 def test_what_fails_alone_without_any_other_is_never_exhausted() -> None:
-    trial = Trial(Hand(50, in_order=True), failing(SinkUnavailable, "bad"))
+    trial = Trial(InFlight(50, in_order=True), failing(SinkUnavailable, "bad"))
     trial.hand.add([item("bad")])
     trial.run(3_600)
     assert trial.calls > ATTEMPTS
@@ -154,7 +154,7 @@ def test_what_fails_alone_without_any_other_is_never_exhausted() -> None:
 
 
 def test_an_event_waits_behind_a_failing_one_of_its_room_and_other_rooms_go_on() -> None:
-    trial = Trial(Hand(50, in_order=True), failing(SinkUnavailable, "a1"))
+    trial = Trial(InFlight(50, in_order=True), failing(SinkUnavailable, "a1"))
     trial.hand.add([item("a1"), item("b1", OTHER_ROOM), item("a2"), item("b2", OTHER_ROOM)])
     trial.run(5)
     trial.hand.add([item("a3"), item("b3", OTHER_ROOM)])
@@ -166,7 +166,7 @@ def test_an_event_waits_behind_a_failing_one_of_its_room_and_other_rooms_go_on()
 
 
 def test_without_order_only_the_failing_one_waits() -> None:
-    trial = Trial(Hand(50, in_order=False), failing(SinkUnavailable, "a1"))
+    trial = Trial(InFlight(50, in_order=False), failing(SinkUnavailable, "a1"))
     trial.hand.add([item("a1"), item("a2"), item("a3")])
     trial.run(8)
     assert trial.taken == ["a2", "a3"]

@@ -31,7 +31,7 @@ FIRST_PAUSE = 0.25
 LONGEST_PAUSE = 10.0
 
 
-class Item(Struct, eq=False, gc=False):
+class Unacked(Struct, eq=False, gc=False):
     """A delivery that is not settled; ``attempts`` counts only failures that were its own."""
 
     delivery: Delivery
@@ -40,7 +40,7 @@ class Item(Struct, eq=False, gc=False):
     due: float = 0.0
 
 
-class Hand:
+class InFlight:
     """The unsettled deliveries of one subscription. Times are those of ``time.monotonic``.
 
     After every piece that ``next`` gives, exactly one of ``accepted``, ``failed`` and ``refused``
@@ -51,24 +51,24 @@ class Hand:
         self._batch = batch
         self._in_order = in_order
         self._size = batch
-        self._ready: list[Item] = []
+        self._ready: list[Unacked] = []
         # What fails alone, each at the head of what must wait behind it.
-        self._aside: dict[Any, deque[Item]] = {}
+        self._parked: dict[Any, deque[Unacked]] = {}
         self._failures = 0
         # The only one that failed since the last success.
-        self._suspect: Item | None = None
+        self._suspect: Unacked | None = None
         self._backoff = Backoff()
         self._rest_until = 0.0
 
-    def add(self, items: Iterable[Item]) -> None:
-        if not self._aside:
+    def add(self, items: Iterable[Unacked]) -> None:
+        if not self._parked:
             self._ready += items
             return
         for item in items:
-            waiting = self._aside.get(self._lane(item))
+            waiting = self._parked.get(self._ordering_key(item))
             (self._ready if waiting is None else waiting).append(item)
 
-    def next(self, now: float) -> list[Item]:
+    def next(self, now: float) -> list[Unacked]:
         """What to put into the sink now; nothing while there is a pause or nothing to do.
 
         After a failure something else is tried first: it tells whether the sink is down.
@@ -90,19 +90,19 @@ class Hand:
 
     @property
     def is_empty(self) -> bool:
-        return not self._ready and not self._aside
+        return not self._ready and not self._parked
 
     def oldest(self) -> str | None:
         """The time of the oldest event in hand."""
         times = [item.event.at for item in self._ready]
-        times += (item.event.at for waiting in self._aside.values() for item in waiting)
+        times += (item.event.at for waiting in self._parked.values() for item in waiting)
         return min(times, default=None)
 
     def is_down(self) -> bool:
         """Whether the sink seems to be: nothing was accepted between two failures or more."""
         return self._failures > 1
 
-    def accepted(self, piece: list[Item]) -> None:
+    def accepted(self, piece: list[Unacked]) -> None:
         if self._suspect:
             self._suspect.attempts += 1
         self._suspect = None
@@ -111,7 +111,7 @@ class Hand:
         self._size = min(self._batch, self._size * 2)
         self._remove(piece)
 
-    def failed(self, piece: list[Item], now: float) -> bool:
+    def failed(self, piece: list[Unacked], now: float) -> bool:
         """The sink could not take ``piece`` now; whether that was its last attempt, too."""
         alone = piece[0] if len(piece) == 1 else None
         self._suspect = alone if not self._failures or alone is self._suspect else None
@@ -121,15 +121,15 @@ class Hand:
         if len(piece) > 1:
             self._shrink(len(piece))
             return False
-        self._set_aside(piece[0], now)
+        self._park(piece[0], now)
         return piece[0].attempts >= ATTEMPTS
 
-    def refused(self, piece: list[Item]) -> bool:
+    def refused(self, piece: list[Unacked]) -> bool:
         """The sink will never take ``piece``; whether it stands alone, and so is at fault."""
         self._size = max(1, len(piece) // 2)
         return len(piece) == 1
 
-    def drop(self, item: Item) -> None:
+    def drop(self, item: Unacked) -> None:
         """``item`` was buried: what waited behind it may go on."""
         self._remove([item])
 
@@ -139,31 +139,31 @@ class Hand:
         elif self._failures >= TRIES:
             self._size = 1
 
-    def _set_aside(self, item: Item, now: float) -> None:
+    def _park(self, item: Unacked, now: float) -> None:
         item.due = now + _pause(item.attempts)
-        lane = self._lane(item)
-        if lane in self._aside:
+        lane = self._ordering_key(item)
+        if lane in self._parked:
             return
-        behind = [other for other in self._ready if self._lane(other) == lane]
-        self._ready = [other for other in self._ready if self._lane(other) != lane]
-        self._aside[lane] = deque(behind)
+        behind = [other for other in self._ready if self._ordering_key(other) == lane]
+        self._ready = [other for other in self._ready if self._ordering_key(other) != lane]
+        self._parked[lane] = deque(behind)
 
-    def _remove(self, piece: list[Item]) -> None:
-        if self._aside and len(piece) == 1:
-            waiting = self._aside.get(self._lane(piece[0]))
+    def _remove(self, piece: list[Unacked]) -> None:
+        if self._parked and len(piece) == 1:
+            waiting = self._parked.get(self._ordering_key(piece[0]))
             if waiting and waiting[0] is piece[0]:
-                del self._aside[self._lane(piece[0])]
+                del self._parked[self._ordering_key(piece[0])]
                 waiting.popleft()
                 self._ready[:0] = waiting
                 return
         del self._ready[: len(piece)]
 
-    def _next_head(self) -> Item | None:
+    def _next_head(self) -> Unacked | None:
         """Of what is set aside, the one that is due first."""
-        heads = (waiting[0] for waiting in self._aside.values())
+        heads = (waiting[0] for waiting in self._parked.values())
         return min(heads, key=lambda item: item.due, default=None)
 
-    def _lane(self, item: Item) -> Any:
+    def _ordering_key(self, item: Unacked) -> Any:
         return item.event.room_id if self._in_order else item.event.id
 
 

@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 
-from bus.letter import Letter
+from bus.consuming.dead_letter import DeadLetter
 from bus.message import Delivery
 from bus.topology import MONGO_WRITER
 
 
-def letter(**headers: Any) -> Letter:
+def letter(**headers: Any) -> DeadLetter:
     delivery = Delivery(tag=1, body=b"", routing_key="room.1.x", redelivered=False, headers=headers)
-    return Letter(MONGO_WRITER, delivery)
+    return DeadLetter(MONGO_WRITER, delivery)
 
 
 @pytest.mark.parametrize(

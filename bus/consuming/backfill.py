@@ -28,7 +28,7 @@ PRECEDENCE_SECONDS = 3.0
 POLL_SECONDS = 0.1
 
 
-class Archive:
+class ArchiveFeed:
     """The part of the archive that one queue is bound to, as a feed. See ``DeliveryFeed``.
 
     ``taken`` counts what was handed out. Raises BrokerUnavailable.
@@ -64,7 +64,7 @@ class Archive:
         self._stream.close()
 
 
-class Gap:
+class Backfill:
     """Whether the queue lost something that this consumer must still read, and since when."""
 
     def __init__(self, url: str, queue: Queue) -> None:
@@ -91,7 +91,7 @@ class Gap:
     def close(self) -> None:
         self._is_open = False
 
-    def is_anothers(self, stop: threading.Event) -> bool:
+    def is_left_to_active_consumer(self, stop: threading.Event) -> bool:
         """Whether another consumer subscribes to the queue soon: one that knows what it lost."""
         if not self._is_open or self._since is None or not is_amqp(self._url):
             return False
@@ -103,7 +103,7 @@ class Gap:
                 stop.wait(POLL_SECONDS)
         return False
 
-    def open_archive(self, prefetch: int) -> Archive | None:
+    def open_archive(self, prefetch: int) -> ArchiveFeed | None:
         """Where to read what was lost; None, and a line in the log, where that is not possible."""
         archived = self._archived()
         if self._since is None:
@@ -123,7 +123,7 @@ class Gap:
                 events.format_time(self._since),
             )
             return None
-        return Archive(self._url, self._queue, self._since - CLOCK_SKEW, prefetch)
+        return ArchiveFeed(self._url, self._queue, self._since - CLOCK_SKEW, prefetch)
 
     @contextmanager
     def reported(self) -> Iterator[None]:
