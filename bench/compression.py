@@ -15,8 +15,8 @@ from bridge.compression import deflated
 from bridge.protocol import Encoded, encode_event, encode_subscribed
 from bus import events
 from bus.events import MessagePosted, Person, PostedData
-from bus.room_log import Entry, Position
-from bus.room_reader import LATEST_EVENTS
+from bus.rooms.log_reader import LATEST_EVENTS
+from bus.rooms.model import Entry, Position
 
 EVENTS = 5_000
 SOCKETS = 100_000

@@ -23,7 +23,7 @@ from bench.filling import fill
 from bus import topology
 from bus.consuming import Consumer
 from bus.events import Event
-from bus.room_log import RoomLogWriter
+from bus.rooms.log_writer import RoomLogWriter
 from bus.topology import Queue
 from tests.support.rabbitmq import RabbitMQ
 from tests.support.servers import Redis

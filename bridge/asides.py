@@ -11,7 +11,7 @@ from itertools import islice
 
 from bridge.rooms import Rooms
 from bus.errors import SinkUnavailable
-from bus.room_asides import REFRESH_SECONDS, LocalUsers, RoomAsides, Somebody
+from bus.rooms.presence import REFRESH_SECONDS, EphemeralPublisher, LocalPresence, UserRef
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ MOST_TYPING = 20
 class Asides:
     """Tells who is in this bridge's rooms, and who is typing there."""
 
-    def __init__(self, rooms: Rooms, asides: RoomAsides) -> None:
+    def __init__(self, rooms: Rooms, asides: EphemeralPublisher) -> None:
         self._rooms = rooms
         self._asides = asides
         self._typing: defaultdict[uuid.UUID, dict[int, str]] = defaultdict(dict)
@@ -79,8 +79,8 @@ class Asides:
     async def _tell_typing(self) -> None:
         typing, self._typing = self._typing, defaultdict(dict)
         if typing:
-            await self._asides.tell_typing(
-                (room_id, [Somebody(*user) for user in users.items()])
+            await self._asides.publish_typing(
+                (room_id, [UserRef(*user) for user in users.items()])
                 for room_id, users in typing.items()
             )
 
@@ -94,7 +94,7 @@ class Asides:
             while room_ids and loop.time() < until:
                 some = list(islice(room_ids, at_once))
                 self._rooms.changed.difference_update(some)
-                await self._asides.tell_present([self._local(room_id) for room_id in some])
+                await self._asides.publish_presence([self._local(room_id) for room_id in some])
                 room_ids.difference_update(some)
                 await asyncio.sleep(pause)
         finally:
@@ -113,8 +113,8 @@ class Asides:
         del self._round[-count:]
         return due
 
-    def _local(self, room_id: uuid.UUID) -> LocalUsers:
+    def _local(self, room_id: uuid.UUID) -> LocalPresence:
         room = self._rooms.get(room_id)
         users = room.users() if room else {}
-        listed = [Somebody(*user) for user in sorted(users.items())]
-        return LocalUsers(room_id, listed, in_any_case=bool(room and not room.presence))
+        listed = [UserRef(*user) for user in sorted(users.items())]
+        return LocalPresence(room_id, listed, in_any_case=bool(room and not room.presence))

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from bridge import metrics
 from bridge.protocol import Refused
-from bus.session_log import TICKET_SECONDS
+from bus.rooms.ended_sessions import TICKET_SECONDS
 
 
 class Wire(Protocol):

@@ -17,8 +17,9 @@ from bridge.rooms import Rooms
 from bridge.tickets import LOGGED_OUT, UNCHECKED, TicketDesk
 from bridge.wire import Wire
 from bus.errors import SinkUnavailable
-from bus.room_asides import Somebody
-from bus.room_log import ANSWER_SECONDS, Position
+from bus.rooms.log_writer import ANSWER_SECONDS
+from bus.rooms.model import Position
+from bus.rooms.presence import UserRef
 from bus.ticket import Ticket
 
 logger = logging.getLogger(__name__)
@@ -175,7 +176,7 @@ class Connection:
             self._enter(ticket)
         if ticket.issued_at >= self._issued_at:
             self._renew(ticket)
-        user = Somebody(ticket.user_id, ticket.user_name)
+        user = UserRef(ticket.user_id, ticket.user_name)
         self._wire.send(protocol.encode(protocol.Ready(user, round(self._limits.refresh))))
 
     @property

@@ -14,8 +14,8 @@ import msgspec
 from msgspec import Meta, Raw, Struct
 from websockets.frames import Frame, Opcode
 
-from bus.room_asides import Aside, PresentUsers, Somebody
-from bus.room_log import Entry, Position
+from bus.rooms.model import Entry, Position
+from bus.rooms.presence import Ephemeral, PresentUsers, UserRef
 
 MAX_FRAME_BYTES = 64 * 1024
 
@@ -89,7 +89,7 @@ class Outgoing(Struct, frozen=True, tag_field="type"):
 
 
 class Ready(Outgoing, frozen=True, tag="ready"):
-    user: Somebody
+    user: UserRef
     refresh_in: int
 
 
@@ -118,13 +118,13 @@ class Unsubscribed(Outgoing, frozen=True, tag="unsubscribed"):
 
 class Presence(Outgoing, frozen=True, tag="presence"):
     room_id: uuid.UUID
-    users: list[Somebody]
+    users: list[UserRef]
     count: int
 
 
 class TypingNow(Outgoing, frozen=True, tag="typing"):
     room_id: uuid.UUID
-    users: list[Somebody]
+    users: list[UserRef]
 
 
 class Pong(Outgoing, frozen=True, tag="pong"):
@@ -148,7 +148,7 @@ class _Identified(Struct, frozen=True):
 
 
 class _Subject(Struct, frozen=True):
-    user: Somebody
+    user: UserRef
 
 
 class _MemberRemoved(Struct, frozen=True):
@@ -188,10 +188,10 @@ def encode_subscribed(
     return encode(Subscribed(room_id, position.epoch, position.offset, recovered, events))
 
 
-def encode_aside(room_id: uuid.UUID, aside: Aside) -> Encoded:
-    if isinstance(aside, PresentUsers):
-        return encode(Presence(room_id, aside.users, aside.count))
-    return encode(TypingNow(room_id, aside.users))
+def encode_ephemeral(room_id: uuid.UUID, ephemeral: Ephemeral) -> Encoded:
+    if isinstance(ephemeral, PresentUsers):
+        return encode(Presence(room_id, ephemeral.users, ephemeral.count))
+    return encode(TypingNow(room_id, ephemeral.users))
 
 
 def removed_user(event: bytes) -> int | None:

@@ -18,15 +18,15 @@ from bridge import metrics
 from bridge.protocol import (
     Encoded,
     Reason,
-    encode_aside,
+    encode_ephemeral,
     encode_event,
     encode_subscribed,
     event_time,
     removed_user,
 )
 from bridge.tail import Tail
-from bus.room_asides import Aside, PresentUsers
-from bus.room_log import LOG_LENGTH, Entry, Position, Published, Reading
+from bus.rooms.model import LOG_LENGTH, Entry, Position, Published, Reading
+from bus.rooms.presence import Ephemeral, PresentUsers
 
 
 class Socket(Protocol):
@@ -69,7 +69,7 @@ class Room:
         self.doubted = False
         self.catching_up = False
         # The oldest fall out when it is full: then there is a gap, and one more catch-up.
-        self._waiting: deque[Published | Aside] = deque(maxlen=LOG_LENGTH)
+        self._waiting: deque[Published | Ephemeral] = deque(maxlen=LOG_LENGTH)
         self._tail = Tail()
         self._sockets: dict[Socket, Callable[[Encoded], object]] = {}
         # Sockets that are about to come in, with the offset of their user's last removal.
@@ -95,7 +95,7 @@ class Room:
         """Who is there, by id, and their names."""
         return {socket.user_id: socket.user_name for socket in self._sockets}
 
-    def publish(self, published: Published | Aside) -> None:
+    def publish(self, published: Published | Ephemeral) -> None:
         """Takes what came on the room's channel; ``advance`` delivers it."""
         self._waiting.append(published)
 
@@ -185,10 +185,10 @@ class Room:
         self._tail.drop()
         self._answer = None
 
-    def _take(self, published: Published | Aside) -> bool:
+    def _take(self, published: Published | Ephemeral) -> bool:
         """Delivers ``published``; False if something before it is missing."""
         if not isinstance(published, Published):
-            self._deliver_aside(published)
+            self._deliver_ephemeral(published)
             return True
         now, position = self.position, published.position
         if not now or position.epoch != now.epoch or position.offset > now.offset + 1:
@@ -220,9 +220,9 @@ class Room:
         self._events += 1
         self._written += len(frame) * len(self._sockets)
 
-    def _deliver_aside(self, aside: Aside) -> None:
-        frame = encode_aside(self.room_id, aside)
-        if isinstance(aside, PresentUsers):
+    def _deliver_ephemeral(self, ephemeral: Ephemeral) -> None:
+        frame = encode_ephemeral(self.room_id, ephemeral)
+        if isinstance(ephemeral, PresentUsers):
             self.presence = frame
         self._frames.append(frame)
         self._written += len(frame) * len(self._sockets)

@@ -11,9 +11,9 @@ from bridge import metrics
 from bridge.feed import Feed
 from bridge.room import Room, Socket
 from bus.errors import SinkUnavailable
-from bus.room_asides import parse_aside
-from bus.room_log import Position, Published, Reading, keys_of
-from bus.room_reader import RoomLogReader
+from bus.rooms.log_reader import RoomLogReader
+from bus.rooms.model import Position, Published, Reading, keys_of
+from bus.rooms.presence import parse_ephemeral
 from bus.runtime.backoff import Backoff
 
 logger = logging.getLogger(__name__)
@@ -109,7 +109,7 @@ class Rooms:
         if not room:
             return
         try:
-            published = parse_aside(data) or Published.parse(data)
+            published = parse_ephemeral(data) or Published.parse(data)
         except ValueError:
             logger.warning("room %s: what was published is no event; reading its log", room.room_id)
             self._doubt(room)

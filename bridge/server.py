@@ -25,13 +25,13 @@ from bridge.tickets import TicketDesk
 from bridge.wire import Wire
 from bridge.workers import Workers
 from bus.errors import SettingError, SinkUnavailable
-from bus.room_asides import RoomAsides
-from bus.room_reader import RoomLogReader, answering, async_client
+from bus.rooms.ended_sessions import SessionLogReader
+from bus.rooms.log_reader import RoomLogReader, answering, async_client
+from bus.rooms.presence import EphemeralPublisher
 from bus.runtime.health import Check, Probes
 from bus.runtime.ops_server import start_ops
 from bus.runtime.process import notify_ready, on_stop_signals
 from bus.runtime.settings import Environment
-from bus.session_log import SessionLogReader
 
 logger = logging.getLogger(__name__)
 
@@ -108,7 +108,7 @@ async def run(
         stack.enter_context(serve_ops(_from_other_threads(partial(_problem, feed, client))))
         census = Census()
         sessions = Sessions(feed, SessionLogReader(client), census)
-        asides = Asides(rooms, RoomAsides(client))
+        asides = Asides(rooms, EphemeralPublisher(client))
         # After the drain, and when the tasks below have ended.
         stack.push_async_callback(asides.finish)
         work = asyncio.create_task(_work(feed, rooms, sessions, asides, settings.patrol))

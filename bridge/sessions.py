@@ -8,7 +8,7 @@ import logging
 from bridge.census import Census
 from bridge.feed import Feed
 from bus.errors import SinkUnavailable
-from bus.session_log import CHANNEL, EndedSession, SessionLogReader
+from bus.rooms.ended_sessions import CHANNEL, EndedSession, SessionLogReader
 
 logger = logging.getLogger(__name__)
 

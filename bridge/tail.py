@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 
-from bus.room_log import Entry, Position, Reading
-from bus.room_reader import LATEST_EVENTS, RECOVERY_BYTES, RECOVERY_EVENTS
+from bus.rooms.log_reader import LATEST_EVENTS, RECOVERY_BYTES, RECOVERY_EVENTS
+from bus.rooms.model import Entry, Position, Reading
 
 
 class Tail:

@@ -6,10 +6,10 @@ import redis.asyncio
 
 from bridge.protocol import Close, Refused
 from bus.errors import InvalidTicket, SinkUnavailable
-from bus.room_reader import answering
-from bus.session_log import TICKET_SECONDS, key_of
+from bus.rooms.coalesce import Coalescer
+from bus.rooms.ended_sessions import TICKET_SECONDS, key_of
+from bus.rooms.log_reader import answering
 from bus.ticket import KeySet, Ticket
-from bus.together import Together
 
 CLAIMS_AT_ONCE = 256
 UNCHECKED = "tickets cannot be checked now"
@@ -22,7 +22,7 @@ class TicketDesk:
     def __init__(self, keys: KeySet, client: redis.asyncio.Redis) -> None:
         self._keys = keys
         self._client = client
-        self._claims: Together[Ticket, str | None] = Together(self._claim, most=CLAIMS_AT_ONCE)
+        self._claims: Coalescer[Ticket, str | None] = Coalescer(self._claim, most=CLAIMS_AT_ONCE)
 
     async def take(self, token: str) -> Ticket:
         """The ticket in ``token``, used up by this. Raises Refused."""
@@ -31,7 +31,7 @@ class TicketDesk:
         except InvalidTicket as error:
             raise Refused(Close.BAD_TICKET, str(error)) from error
         try:
-            problem = await self._claims.ask(ticket)
+            problem = await self._claims.call(ticket)
         except SinkUnavailable as error:
             raise Refused(Close.TRY_LATER, UNCHECKED) from error
         if problem:

@@ -11,7 +11,7 @@ from contextlib import ExitStack
 
 from bus import topology
 from bus.events import Event
-from bus.room_log import RoomLogWriter
+from bus.rooms.log_writer import RoomLogWriter
 from bus.runtime.settings import Environment
 from consumers import process
 

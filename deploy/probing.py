@@ -117,7 +117,7 @@ def _ping_broker(url: str) -> None:
 
 
 def _ping_redis(url: str) -> None:
-    from bus.room_log import RoomLogWriter
+    from bus.rooms.log_writer import RoomLogWriter
 
     with closing(RoomLogWriter.connect(url, ANSWER_SECONDS)) as log:
         log.ping()

@@ -18,8 +18,8 @@ from bus.dead_letters import dead_queue, open_dead_letters
 from bus.errors import BrokerUnavailable, BusError, InvalidEvent, SinkUnavailable
 from bus.events import Event, MessageDeleted, MessageEdited
 from bus.message import Delivery
-from bus.room_log import SEEN_SECONDS
-from bus.room_search import find
+from bus.rooms.log_search import find
+from bus.rooms.model import SEEN_SECONDS
 from bus.runtime.settings import Environment
 from bus.runtime.trace import HEADER, trace_id_of
 from bus.topology import ARCHIVE, MONGO_WRITER, REDIS_PUBLISHER, Queue, pause_queue
@@ -29,7 +29,7 @@ from bus.transport.rabbitmq.stream import read_stream
 # Clocks of the web tier and the broker may differ by this much.
 CLOCK_SKEW = timedelta(minutes=1)
 LONGEST_REASON = 100
-# Somebody waits for the answer: less than what a consumer waits for the store.
+# A person waits for the answer: less than what a consumer waits for the store.
 MONGO_SECONDS = 3.0
 
 State = Literal["yes", "no", "unknown"]

@@ -22,7 +22,7 @@ from bench.fanout.counter import Counter
 from bench.fanout.events import made
 from bus import events
 from bus.events import MessagePosted
-from bus.room_log import RoomLogWriter
+from bus.rooms.log_writer import RoomLogWriter
 
 WINDOW = 300
 BATCH = 25

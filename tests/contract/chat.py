@@ -22,7 +22,7 @@ from bridge.server import run
 from bridge.settings import BridgeSettings
 from bus import events
 from bus.events import MemberAdded, MemberRemoved, MessagePosted, Person
-from bus.room_log import Position
+from bus.rooms.model import Position
 from bus.ticket import KeySet
 from tests.support.ports import HOST, free_port
 from tests.support.wait import wait_until

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 import redis
 
-from bus.room_log import RoomLogWriter
+from bus.rooms.log_writer import RoomLogWriter
 from tests.conftest import run_server
 from tests.support.servers import Redis
 

@@ -14,7 +14,8 @@ import redis
 from websockets.exceptions import InvalidStatus
 
 from bridge.limits import Limits
-from bus.room_log import Position, RoomLogWriter, keys_of
+from bus.rooms.log_writer import RoomLogWriter
+from bus.rooms.model import Position, keys_of
 from tests.contract import chat
 from tests.contract.chat import (
     KEYS,

@@ -10,8 +10,9 @@ from collections.abc import Iterator
 import pytest
 import redis
 
-from bus import room_asides
-from bus.room_log import RoomLogWriter, keys_of
+from bus.rooms import presence
+from bus.rooms.log_writer import RoomLogWriter
+from bus.rooms.model import keys_of
 from tests.contract import chat
 from tests.contract.chat import Bridge, removed
 from tests.support.wait import wait_until
@@ -70,7 +71,7 @@ class TestPresence:
                 assert bob.close_code()[0] == 1012
             started = time.monotonic()
             alice.sees(ALICE)
-            assert time.monotonic() - started < room_asides.REFRESH_SECONDS
+            assert time.monotonic() - started < presence.REFRESH_SECONDS
 
     def test_a_frame_has_names_and_the_number(self, bridge: Bridge, room_id: uuid.UUID) -> None:
         with bridge.browser(ALICE, room_id) as alice:
@@ -95,7 +96,7 @@ class TestPresence:
     def test_a_long_list_is_cut_and_counted(
         self, bridge: Bridge, room_id: uuid.UUID, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(room_asides, "MOST_LISTED", 2)
+        monkeypatch.setattr(presence, "MOST_LISTED", 2)
         with (
             bridge.browser(ALICE, room_id) as alice,
             bridge.browser(BOB, room_id),

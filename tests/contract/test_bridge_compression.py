@@ -17,7 +17,8 @@ from websockets.frames import Frame, Opcode
 
 from bridge.compression import deflated
 from bridge.protocol import Encoded, Pong, encode, encode_subscribed
-from bus.room_log import Entry, Position, RoomLogWriter
+from bus.rooms.log_writer import RoomLogWriter
+from bus.rooms.model import Entry, Position
 from tests.contract import chat
 from tests.contract.chat import Bridge, Browser, bodies, posted
 

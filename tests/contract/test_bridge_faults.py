@@ -12,7 +12,8 @@ import redis
 from bus import events
 from bus.errors import SinkUnavailable
 from bus.events import Event
-from bus.room_log import RoomLogWriter, keys_of
+from bus.rooms.log_writer import RoomLogWriter
+from bus.rooms.model import keys_of
 from tests.contract import chat
 from tests.contract.chat import Bridge, Browser, added, bodies, position, posted, removed
 from tests.contract.test_room_log import restore, saved

@@ -16,7 +16,7 @@ from websockets.exceptions import InvalidStatus
 from bridge.census import Census
 from bridge.limits import Allowance, Limits
 from bridge.protocol import Refused
-from bus.room_log import RoomLogWriter
+from bus.rooms.log_writer import RoomLogWriter
 from bus.ticket import KeySet
 from tests.contract import chat
 from tests.contract.chat import KEYS, ORIGIN, Bridge, Browser

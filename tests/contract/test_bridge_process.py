@@ -19,7 +19,7 @@ import psutil
 import pytest
 
 from bridge.limits import Limits
-from bus.room_log import RoomLogWriter
+from bus.rooms.log_writer import RoomLogWriter
 from tests.contract import chat
 from tests.contract.chat import (
     KEYS,

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 import pytest
 import redis
 
-from bus import session_log
 from bus.errors import SinkUnavailable
-from bus.room_reader import async_client
-from bus.session_log import EndedSession, SessionLogReader, end_session
+from bus.rooms import ended_sessions
+from bus.rooms.ended_sessions import EndedSession, SessionLogReader, end_session
+from bus.rooms.log_reader import async_client
 from tests.contract import chat
 from tests.contract.chat import Bridge, Browser
 from tests.support.servers import Redis
@@ -35,7 +35,7 @@ def session() -> str:
 def end_silently(redis_url: str, user_id: int, session: str) -> None:
     """As if what was published had been lost."""
     with redis.Redis.from_url(redis_url) as client:
-        client.xadd(session_log._LOG, {"user": user_id, "session": session})
+        client.xadd(ended_sessions._LOG, {"user": user_id, "session": session})
 
 
 def test_the_sockets_of_the_session_are_closed_and_no_others(
@@ -99,7 +99,7 @@ def test_rubbish_on_the_channel_closes_nothing(
     with Browser(bridge.url) as alice, redis.Redis.from_url(redis_url) as client:
         alice.authenticate(ALICE, session=session)
         for rubbish in (b"", b"x", b"1 a b", b"\xff \xff"):
-            assert client.publish(session_log.CHANNEL, rubbish) >= 1
+            assert client.publish(ended_sessions.CHANNEL, rubbish) >= 1
         end_session(redis_url, EndedSession(BOB, "unknown"))
         alice.nothing_more()
 
@@ -114,7 +114,7 @@ class TestReader:
         self, server: Redis, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         url = server.fresh_database()
-        monkeypatch.setattr(session_log, "PAGE", 2)
+        monkeypatch.setattr(ended_sessions, "PAGE", 2)
         for user_id in range(1, 6):
             end_silently(url, user_id, "s")
         pages: list[object] = []
@@ -151,7 +151,7 @@ class TestReader:
                 assert await reader.read() == []
                 end_silently(url, ALICE, "s")
                 # As if as much time had gone by as a first reading looks back.
-                monkeypatch.setattr(session_log, "TICKET_SECONDS", -60)
+                monkeypatch.setattr(ended_sessions, "TICKET_SECONDS", -60)
                 return await reader.read()
 
         assert asyncio.run(read()) == [EndedSession(ALICE, "s")]

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import redis
 
-from bus.room_log import RoomLogWriter
+from bus.rooms.log_writer import RoomLogWriter
 from tests.conftest import fail_or_skip
 from tests.contract import chat
 from tests.contract.chat import ORIGIN, Bridge, posted, removed

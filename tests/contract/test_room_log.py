@@ -9,11 +9,12 @@ import uuid
 import pytest
 import redis
 
-from bus import room_log, room_reader
 from bus.errors import SinkUnavailable
-from bus.room_batch import CALL_EVENTS
-from bus.room_log import Position, Published, Reading, RoomLogWriter, keys_of
-from bus.room_reader import RoomLogReader, async_client
+from bus.rooms import log_reader, log_writer
+from bus.rooms.batching import CALL_EVENTS
+from bus.rooms.log_reader import RoomLogReader, async_client
+from bus.rooms.log_writer import RoomLogWriter
+from bus.rooms.model import Position, Published, Reading, keys_of
 from tests.contract.chat import added, bodies, posted, removed
 from tests.support.servers import Redis
 
@@ -84,7 +85,7 @@ def test_a_rooms_life_is_renewed_now_and_then(
     client.zadd(keys.seen, {"long ago": 1})
     writer.append([posted(room_id)])
     assert [client.ttl(name) <= 100 for name in names] == [True] * 3
-    client.hincrby(keys.meta, "renewed", -room_log.RENEWAL_SECONDS)
+    client.hincrby(keys.meta, "renewed", -log_writer.RENEWAL_SECONDS)
     writer.append([posted(room_id)])
     assert all(client.ttl(name) > 6 * 86_400 for name in names)
     assert client.zscore(keys.seen, "long ago") is None
@@ -125,32 +126,32 @@ def test_a_trimmed_log_recovers_nothing(
 def test_the_log_stays_short(
     client: redis.Redis, writer: RoomLogWriter, room_id: uuid.UUID
 ) -> None:
-    writer.append([posted(room_id) for _ in range(room_log.LOG_LENGTH + 500)])
+    writer.append([posted(room_id) for _ in range(log_writer.LOG_LENGTH + 500)])
     # Trimming is approximate: Redis drops whole nodes of 100 entries.
-    assert client.xlen(keys_of(room_id).log) < room_log.LOG_LENGTH + 200
+    assert client.xlen(keys_of(room_id).log) < log_writer.LOG_LENGTH + 200
 
 
 def test_a_long_recovery_is_refused(
     server: Redis, writer: RoomLogWriter, room_id: uuid.UUID
 ) -> None:
-    writer.append([posted(room_id) for _ in range(room_reader.RECOVERY_EVENTS + 1)])
+    writer.append([posted(room_id) for _ in range(log_reader.RECOVERY_EVENTS + 1)])
     epoch = read(server, room_id).position.epoch
     assert not read(server, room_id, Position(epoch, 0)).recovered
     whole = read(server, room_id, Position(epoch, 1))
     assert whole.recovered
-    assert len(whole.entries) == room_reader.RECOVERY_EVENTS
+    assert len(whole.entries) == log_reader.RECOVERY_EVENTS
 
 
 def test_a_heavy_recovery_is_refused_and_the_latest_events_are_light(
     server: Redis, writer: RoomLogWriter, room_id: uuid.UUID
 ) -> None:
     body = "x" * 30_000
-    count = room_reader.RECOVERY_BYTES // len(body) + 1
+    count = log_reader.RECOVERY_BYTES // len(body) + 1
     writer.append([posted(room_id, body) for _ in range(count)])
     epoch = read(server, room_id).position.epoch
     reading = read(server, room_id, Position(epoch, 0))
     assert not reading.recovered
-    assert 0 < sum(len(entry.event) for entry in reading.entries) <= room_reader.RECOVERY_BYTES
+    assert 0 < sum(len(entry.event) for entry in reading.entries) <= log_reader.RECOVERY_BYTES
     assert reading.entries[-1].offset == count
 
 

@@ -20,7 +20,8 @@ import pytest
 import redis
 
 from bus.errors import PermanentError, SinkUnavailable
-from bus.room_log import RoomLogWriter, keys_of
+from bus.rooms.log_writer import RoomLogWriter
+from bus.rooms.model import keys_of
 from deploy.child import Program
 from tests.conftest import run_server
 from tests.contract.chat import added, posted, removed

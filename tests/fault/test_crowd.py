@@ -12,7 +12,7 @@ import psutil
 import pytest
 import redis
 
-from bus.room_log import RoomLogWriter
+from bus.rooms.log_writer import RoomLogWriter
 from tests.contract import chat
 from tests.contract.chat import KEYS, ORIGIN, posted
 from tests.fault.bridges import metric, running_bridge

@@ -16,7 +16,8 @@ from bus.consuming.pause import pause
 from bus.dead_letters import open_dead_letters
 from bus.events import Event
 from bus.publishing import Publisher
-from bus.room_log import LOG_LENGTH, RoomLogWriter
+from bus.rooms.log_writer import RoomLogWriter
+from bus.rooms.model import LOG_LENGTH
 from bus.runtime.settings import Environment
 from bus.topology import ARCHIVE, EVENT_QUEUES, MONGO_WRITER, REDIS_PUBLISHER
 from bus.transport.admin import Link, declare

@@ -17,8 +17,8 @@ from bridge import protocol
 from bridge.protocol import Close, Since
 from bus import events, topology
 from bus.events import EmptyData, RoomArchived, RoomCreated, RoomNameData, RoomRenamed
-from bus.room_asides import Somebody
-from bus.room_log import Entry, Position
+from bus.rooms.model import Entry, Position
+from bus.rooms.presence import UserRef
 from deploy import asyncapi
 from deploy.cli import main
 from tests.support.events import ALICE, BOB, ROOM, added, deleted, edited, posted, removed
@@ -52,10 +52,10 @@ FRAMES: list[msgspec.Struct] = [
     protocol.Unsubscribe(ROOM),
     protocol.Typing(ROOM),
     protocol.Ping(),
-    protocol.Ready(Somebody(1, "alice"), 600),
+    protocol.Ready(UserRef(1, "alice"), 600),
     protocol.Unsubscribed(ROOM, "resync"),
-    protocol.Presence(ROOM, [Somebody(1, "alice")], 1),
-    protocol.TypingNow(ROOM, [Somebody(1, "alice")]),
+    protocol.Presence(ROOM, [UserRef(1, "alice")], 1),
+    protocol.TypingNow(ROOM, [UserRef(1, "alice")]),
     protocol.Pong(),
     protocol.Error("forbidden", "Not yours.", ROOM),
 ]

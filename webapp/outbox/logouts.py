@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.conf import settings
 from django.utils import timezone
 
-from bus.session_log import EndedSession, end_session
+from bus.rooms.ended_sessions import EndedSession, end_session
 from webapp.outbox.models import OutboxLogout
 from webapp.outbox.services import BATCH, GRACE
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
 
 from bridge.asides import TURN_SECONDS, Asides
-from bus.room_asides import LIFE_SECONDS, LocalUsers, Somebody
+from bus.rooms.presence import LIFE_SECONDS, LocalPresence, UserRef
 
 ROOMS = 20_000
 ANSWER_SECONDS = 0.001
@@ -56,14 +56,14 @@ class Told:
         self.typing: list[float] = []
         self.meanwhile: Callable[[], None] | None = None
 
-    async def tell_present(self, rooms: Sequence[LocalUsers]) -> None:
+    async def publish_presence(self, rooms: Sequence[LocalPresence]) -> None:
         await asyncio.sleep(ANSWER_SECONDS)
         if self.meanwhile:
             self.meanwhile()
         for room in rooms:
             self.present[room.room_id].append(asyncio.get_running_loop().time())
 
-    async def tell_typing(self, rooms: Iterable[tuple[uuid.UUID, Sequence[Somebody]]]) -> None:
+    async def publish_typing(self, rooms: Iterable[tuple[uuid.UUID, Sequence[UserRef]]]) -> None:
         await asyncio.sleep(ANSWER_SECONDS)
         self.typing.append(asyncio.get_running_loop().time())
 

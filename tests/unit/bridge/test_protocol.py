@@ -12,7 +12,7 @@ from bridge import protocol
 from bridge.protocol import Close, Refused, Since
 from bus import events
 from bus.events import MemberRemoved, MessagePosted, Person
-from bus.room_log import Entry, Position
+from bus.rooms.model import Entry, Position
 from tests.support.frames import messages
 
 ROOM = uuid.UUID("01890a5d-ac96-774b-bcce-b302099a8057")

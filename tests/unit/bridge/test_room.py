@@ -11,7 +11,7 @@ import pytest
 
 from bridge.protocol import Encoded, Reason
 from bridge.room import Room
-from bus.room_log import Entry, Position, Published, Reading
+from bus.rooms.model import Entry, Position, Published, Reading
 from tests.support.frames import messages
 
 ROOM = uuid.UUID(int=1)

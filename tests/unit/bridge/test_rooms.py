@@ -13,8 +13,8 @@ import pytest
 from bridge import rooms
 from bridge.feed import Feed
 from bridge.rooms import Rooms
-from bus.room_log import Position, Reading, keys_of
-from bus.room_reader import RoomLogReader, async_client
+from bus.rooms.log_reader import RoomLogReader, async_client
+from bus.rooms.model import Position, Reading, keys_of
 from tests.unit.bridge.test_room import ROOM, FakeSocket, entries, message, reading
 
 CHANNEL = keys_of(ROOM).channel.encode()

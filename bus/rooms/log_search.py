@@ -14,7 +14,8 @@ from redis.exceptions import RedisError
 from bus import events
 from bus.errors import InvalidEvent, SinkUnavailable
 from bus.events import Event
-from bus.room_log import ANSWER_SECONDS, keys_of
+from bus.rooms.log_writer import ANSWER_SECONDS
+from bus.rooms.model import keys_of
 
 PAGE = 100
 
@@ -25,7 +26,7 @@ class Sighting:
 
     ``offset`` and ``event`` are None once the log has been trimmed past it, ``since`` (when it
     was logged, in whole seconds) once the event is older than what the log remembers of ids,
-    ``bus.room_log.SEEN_SECONDS``.
+    ``bus.rooms.log_writer.SEEN_SECONDS``.
     """
 
     epoch: str

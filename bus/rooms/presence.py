@@ -18,8 +18,8 @@ import redis.asyncio
 from redis.exceptions import NoScriptError
 
 from bus.errors import SinkUnavailable
-from bus.room_log import keys_of
-from bus.room_reader import answering
+from bus.rooms.log_reader import answering
+from bus.rooms.model import keys_of
 
 # A bridge says every REFRESH_SECONDS who is there; one that has not for LIFE_SECONDS is dead. So
 # what a crash left is gone within the sum of both.
@@ -27,12 +27,12 @@ REFRESH_SECONDS = 8.0
 LIFE_SECONDS = 20
 MOST_LISTED = 100
 
-_SCRIPT = files("bus").joinpath("room_present.lua").read_text()
+_SCRIPT = files("bus.rooms").joinpath("presence.lua").read_text()
 _DIGEST = hashlib.sha1(_SCRIPT.encode(), usedforsecurity=False).hexdigest()
 _PREFIX = b"!"
 
 
-class Somebody(msgspec.Struct, frozen=True):
+class UserRef(msgspec.Struct, frozen=True):
     id: int
     name: str
 
@@ -40,15 +40,15 @@ class Somebody(msgspec.Struct, frozen=True):
 class PresentUsers(msgspec.Struct, frozen=True):
     """Who is in a room: the first MOST_LISTED by id, and how many there are."""
 
-    users: list[Somebody]
+    users: list[UserRef]
     count: int
 
 
 class TypingUsers(msgspec.Struct, frozen=True):
-    users: list[Somebody]
+    users: list[UserRef]
 
 
-Aside = PresentUsers | TypingUsers
+Ephemeral = PresentUsers | TypingUsers
 _DECODERS: Mapping[bytes, msgspec.json.Decoder[Any]] = {
     b"presence": msgspec.json.Decoder(PresentUsers),
     b"typing": msgspec.json.Decoder(TypingUsers),
@@ -56,33 +56,33 @@ _DECODERS: Mapping[bytes, msgspec.json.Decoder[Any]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class LocalUsers:
+class LocalPresence:
     """Who is in a room on one bridge. ``in_any_case``: tell it although nothing changed."""
 
     room_id: uuid.UUID
-    users: Sequence[Somebody]
+    users: Sequence[UserRef]
     in_any_case: bool
 
 
-def parse_aside(data: bytes) -> Aside | None:
-    """What came on a room's channel, if it is an aside. Raises ValueError for a malformed one."""
+def parse_ephemeral(data: bytes) -> Ephemeral | None:
+    """The ephemeral state in ``data``; None if it is an event. Raises ValueError if malformed."""
     if not data.startswith(_PREFIX):
         return None
     kind, _, text = data[1:].partition(b" ")
     if kind not in _DECODERS:
         raise ValueError(f"unknown kind {kind!r}")
-    aside: Aside = _DECODERS[kind].decode(text)
-    return aside
+    ephemeral: Ephemeral = _DECODERS[kind].decode(text)
+    return ephemeral
 
 
-class RoomAsides:
-    """Tells for one bridge. ``client`` is one of ``bus.room_reader.async_client``."""
+class EphemeralPublisher:
+    """Tells for one bridge. ``client`` is one of ``bus.rooms.log_reader.async_client``."""
 
     def __init__(self, client: redis.asyncio.Redis) -> None:
         self._client = client
         self._bridge = uuid.uuid4().hex
 
-    async def tell_present(self, rooms: Sequence[LocalUsers]) -> None:
+    async def publish_presence(self, rooms: Sequence[LocalPresence]) -> None:
         """Says who is there on this bridge, until LIFE_SECONDS from now. Raises
         SinkUnavailable."""
         if any(isinstance(answer, NoScriptError) for answer in await self._run(rooms)):
@@ -90,7 +90,7 @@ class RoomAsides:
                 await self._client.script_load(_SCRIPT)  # a server that started anew
             await self._run(rooms)
 
-    async def tell_typing(self, rooms: Iterable[tuple[uuid.UUID, Sequence[Somebody]]]) -> None:
+    async def publish_typing(self, rooms: Iterable[tuple[uuid.UUID, Sequence[UserRef]]]) -> None:
         """Raises SinkUnavailable."""
         pipeline = self._client.pipeline(transaction=False)
         for room_id, users in rooms:
@@ -99,7 +99,7 @@ class RoomAsides:
         async with answering():
             await pipeline.execute()
 
-    async def _run(self, rooms: Sequence[LocalUsers]) -> list[Any]:
+    async def _run(self, rooms: Sequence[LocalPresence]) -> list[Any]:
         pipeline = self._client.pipeline(transaction=False)
         for room in rooms:
             keys = keys_of(room.room_id)

@@ -13,7 +13,7 @@ Ask = TypeVar("Ask")
 Answer = TypeVar("Answer")
 
 
-class Together(Generic[Ask, Answer]):
+class Coalescer(Generic[Ask, Answer]):
     """Serves many callers by few calls: one is under way at a time, of at most ``most`` asks.
 
     ``serve`` answers each ask, in order, or raises for all of them.
@@ -27,7 +27,7 @@ class Together(Generic[Ask, Answer]):
         self._waiting: deque[tuple[Ask, asyncio.Future[Answer]]] = deque()
         self._task: asyncio.Task[None] | None = None
 
-    async def ask(self, ask: Ask) -> Answer:
+    async def call(self, ask: Ask) -> Answer:
         """The answer to ``ask``. Raises what ``serve`` raises."""
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._waiting.append((ask, future))

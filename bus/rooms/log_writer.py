@@ -1,10 +1,4 @@
-"""A room's log in Redis: the last events, in order, and the channel that tells of new ones.
-
-All keys of a room share the hash tag ``{room:<id>}``, so that they lie together on a cluster.
-The writer is the consumer redis_publisher, the readers are the bridges. Nothing here is the only
-copy of anything. The model is Centrifugo's history and recovery: an offset that grows by one, an
-epoch that names one life of the log, one script for log and publish.
-"""
+"""Appends events to the logs of their rooms: one script for log and publish."""
 
 from __future__ import annotations
 
@@ -13,7 +7,6 @@ import uuid
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
 
@@ -24,88 +17,26 @@ from redis.retry import Retry
 
 from bus.errors import PermanentError, SinkUnavailable
 from bus.events import Event
-from bus.redis_script import PipelinedScript, Value
-from bus.room_batch import Call, rounds
-
-LOG_LENGTH = 1_000
-SEEN_SECONDS = 3_600
-IDLE_ROOM_SECONDS = 7 * 86_400
-# A busy room's life is renewed this often, not with every event.
-RENEWAL_SECONDS = 60
+from bus.rooms.batching import Call, rounds
+from bus.rooms.lua_script import PipelinedScript, Value
+from bus.rooms.model import (
+    BEGAN,
+    IDLE_ROOM_SECONDS,
+    LOG_LENGTH,
+    RENEWAL_SECONDS,
+    SEEN_SECONDS,
+    Position,
+    keys_of,
+)
 
 ROOMS_REMEMBERED = 10_000
 
 ANSWER_SECONDS = 5.0
-# When the memory of this Redis began: gone whenever Redis lost what it held.
-BEGAN = "room_log:began"
 
-_APPEND = files("bus").joinpath("room_log.lua").read_text()
+_APPEND = files("bus.rooms").joinpath("append.lua").read_text()
 
 # A key of another type, and a log that is ahead of its offset.
 _KEY_ERRORS = ("WRONGTYPE", "equal or smaller than the target stream top item")
-
-
-@dataclass(frozen=True, slots=True)
-class RoomKeys:
-    meta: str
-    log: str
-    seen: str
-    removed: str
-    present: str
-    told: str
-    channel: str
-
-
-def keys_of(room_id: uuid.UUID) -> RoomKeys:
-    tag = f"{{room:{room_id}}}"
-    parts = ("meta", "log", "seen", "removed", "present", "told", "events")
-    return RoomKeys(*(f"{tag}:{part}" for part in parts))
-
-
-@dataclass(frozen=True, slots=True)
-class Position:
-    """A place in a room's log: how far a reader is, in which life of the log."""
-
-    epoch: str
-    offset: int
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One event of a log: its offset and the envelope's bytes."""
-
-    offset: int
-    event: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """What a reader gets: the log's position and, oldest first, the events up to it.
-
-    ``recovered``: the events are all that came after the position asked for; never a part of
-    them. Without it they are merely the latest. ``removed``: the user asked about was removed
-    from the room, and not added again since. ``began``: when this life of the log began, in
-    seconds since 1970; it knows nothing of removals before that.
-    """
-
-    position: Position
-    entries: tuple[Entry, ...]
-    recovered: bool
-    removed: bool
-    began: float
-
-
-@dataclass(frozen=True, slots=True)
-class Published:
-    """What arrives on a room's channel."""
-
-    position: Position
-    event: bytes
-
-    @classmethod
-    def parse(cls, data: bytes) -> Published:
-        epoch, offset, event = data.split(b" ", 2)
-        return cls(Position(epoch.decode(), int(offset)), event)
 
 
 class RoomLogWriter:
@@ -184,7 +115,7 @@ def redis_errors() -> Iterator[None]:
 def _parameters(
     call: Call, settings: Sequence[Value], last: Position | None
 ) -> tuple[Sequence[str], Sequence[Value]]:
-    """KEYS and ARGV of room_log.lua."""
+    """KEYS and ARGV of append.lua."""
     keys = keys_of(call.room_id)
     names = (keys.meta, keys.log, keys.seen, keys.removed)
     position = (last.epoch, last.offset) if last else ("", 0)

@@ -19,17 +19,9 @@ from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError, RedisError
 
 from bus.errors import SinkUnavailable
-from bus.room_log import (
-    ANSWER_SECONDS,
-    BEGAN,
-    IDLE_ROOM_SECONDS,
-    Entry,
-    Position,
-    Reading,
-    keys_of,
-    redis_errors,
-)
-from bus.together import Together
+from bus.rooms.coalesce import Coalescer
+from bus.rooms.log_writer import ANSWER_SECONDS, redis_errors
+from bus.rooms.model import BEGAN, IDLE_ROOM_SECONDS, Entry, Position, Reading, keys_of
 
 # A recovery longer than this is a history page's work, not the socket's.
 RECOVERY_EVENTS = 500
@@ -37,7 +29,7 @@ RECOVERY_BYTES = 500_000
 LATEST_EVENTS = 50
 ASKS_AT_ONCE = 256
 
-_SCRIPT = files("bus").joinpath("room_read.lua").read_text()
+_SCRIPT = files("bus.rooms").joinpath("read.lua").read_text()
 _DIGEST = hashlib.sha1(_SCRIPT.encode(), usedforsecurity=False).hexdigest()
 
 
@@ -84,10 +76,10 @@ class RoomLogReader:
 
     def __init__(self, client: redis.asyncio.Redis) -> None:
         self._client = client
-        self._together: Together[_Ask, Reading | RedisError] = Together(
+        self._readings: Coalescer[_Ask, Reading | RedisError] = Coalescer(
             self._read, most=ASKS_AT_ONCE
         )
-        self._intact: Together[None, float] = Together(self._read_intact_since, most=ASKS_AT_ONCE)
+        self._intact: Coalescer[None, float] = Coalescer(self._read_intact_since, most=ASKS_AT_ONCE)
 
     async def read(
         self, room_id: uuid.UUID, since: Position | None, user_id: int | None = None
@@ -98,7 +90,7 @@ class RoomLogReader:
         without a log gets an epoch here, so every position is one of a real log. Raises
         SinkUnavailable.
         """
-        reading = await self._together.ask(_Ask(room_id, since, user_id))
+        reading = await self._readings.call(_Ask(room_id, since, user_id))
         if isinstance(reading, RedisError):
             raise SinkUnavailable(f"Redis: {reading}") from reading
         return reading
@@ -114,7 +106,7 @@ class RoomLogReader:
         return [_for_user(readings[ask.room_id, ask.since], ask.user_id) for ask in asks]
 
     async def _run(self, calls: Sequence[_Call]) -> list[Any]:
-        """What room_read.lua answers to each of ``calls``, a RedisError if it failed."""
+        """What read.lua answers to each of ``calls``, a RedisError if it failed."""
         pipeline = self._client.pipeline(transaction=False)
         for room_id, since, user_ids in calls:
             keys = keys_of(room_id)
@@ -131,7 +123,7 @@ class RoomLogReader:
 
         A ticket that is older than this may let in somebody whose removal Redis has forgotten.
         """
-        return await self._intact.ask(None)
+        return await self._intact.call(None)
 
     async def _read_intact_since(self, asks: list[None]) -> list[float]:
         async with answering():
@@ -147,7 +139,7 @@ _Answer = tuple[Reading, frozenset[int]]
 
 
 def _arguments(since: Position | None, user_ids: list[int]) -> Sequence[str | int]:
-    """ARGV of room_read.lua."""
+    """ARGV of read.lua."""
     position = (since.epoch, since.offset) if since else ("", 0)
     bounds = (RECOVERY_EVENTS, RECOVERY_BYTES, LATEST_EVENTS, IDLE_ROOM_SECONDS)
     return (*position, *bounds, secrets.token_hex(8), *user_ids)

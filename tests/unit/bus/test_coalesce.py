@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from bus.errors import SinkUnavailable
-from bus.together import Together
+from bus.rooms.coalesce import Coalescer
 
 
 class Server:
@@ -29,18 +29,18 @@ class Server:
 def test_what_is_asked_meanwhile_goes_together() -> None:
     async def run() -> None:
         server = Server()
-        together = Together(server.serve, most=3)
-        tasks = [asyncio.create_task(together.ask(0))]
+        coalescer = Coalescer(server.serve, most=3)
+        tasks = [asyncio.create_task(coalescer.call(0))]
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         assert server.calls == [[0]]
-        tasks += [asyncio.create_task(together.ask(n)) for n in range(1, 6)]
+        tasks += [asyncio.create_task(coalescer.call(n)) for n in range(1, 6)]
         await asyncio.sleep(0)
         assert server.calls == [[0]]
         server.may_answer.set()
         assert await asyncio.gather(*tasks) == [0, 2, 4, 6, 8, 10]
         assert server.calls == [[0], [1, 2, 3], [4, 5]]
-        assert await together.ask(7) == 14
+        assert await coalescer.call(7) == 14
 
     asyncio.run(run())
 
@@ -51,12 +51,12 @@ def test_an_error_is_everybodys(error: Exception) -> None:
         server = Server()
         server.error = error
         server.may_answer.set()
-        together = Together(server.serve, most=9)
-        got = await asyncio.gather(*(together.ask(n) for n in range(3)), return_exceptions=True)
+        coalescer = Coalescer(server.serve, most=9)
+        got = await asyncio.gather(*(coalescer.call(n) for n in range(3)), return_exceptions=True)
         assert [type(answer) for answer in got] == [type(error)] * 3
         assert [str(answer) for answer in got] == [str(error)] * 3
         server.error = None
-        assert await together.ask(1) == 2
+        assert await coalescer.call(1) == 2
 
     asyncio.run(run())
 
@@ -64,10 +64,10 @@ def test_an_error_is_everybodys(error: Exception) -> None:
 def test_whoever_gives_up_is_not_asked_for() -> None:
     async def run() -> None:
         server = Server()
-        together = Together(server.serve, most=9)
-        first = asyncio.create_task(together.ask(1))
+        coalescer = Coalescer(server.serve, most=9)
+        first = asyncio.create_task(coalescer.call(1))
         await asyncio.sleep(0)
-        second, third = (asyncio.create_task(together.ask(n)) for n in (2, 3))
+        second, third = (asyncio.create_task(coalescer.call(n)) for n in (2, 3))
         await asyncio.sleep(0)
         second.cancel()
         first.cancel()

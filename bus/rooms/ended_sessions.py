@@ -13,8 +13,8 @@ from typing import Any
 import redis
 import redis.asyncio
 
-from bus.room_log import ANSWER_SECONDS, redis_errors
-from bus.room_reader import answering
+from bus.rooms.log_reader import answering
+from bus.rooms.log_writer import ANSWER_SECONDS, redis_errors
 from bus.ticket import LIFETIME
 
 CHANNEL = b"{sessions}:told"
@@ -60,7 +60,7 @@ def end_session(url: str, ended: EndedSession) -> None:
 
 class SessionLogReader:
     """Reads the log from where it was last read. ``client`` is one of
-    ``bus.room_reader.async_client``."""
+    ``bus.rooms.log_reader.async_client``."""
 
     def __init__(self, client: redis.asyncio.Redis) -> None:
         self._client = client

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import uuid
 
-from bus import room_batch
-from bus.room_batch import CALL_EVENTS, rounds
+from bus.rooms import batching
+from bus.rooms.batching import CALL_EVENTS, rounds
 from tests.support.events import BOB, added, posted, removed
 
 ROOMS = [uuid.UUID(int=number) for number in range(3)]
@@ -33,7 +33,7 @@ def test_a_full_call_ends_its_round() -> None:
 
 
 def test_large_events_fill_a_call_sooner() -> None:
-    count = room_batch.CALL_BYTES // 4_000 + 1
+    count = batching.CALL_BYTES // 4_000 + 1
     sizes = [len(calls[0].positions) for calls in rounds([posted("x" * 4_000)] * count)]
     assert len(sizes) == 2
     assert sum(sizes) == count

@@ -1,4 +1,4 @@
-"""How a batch of events becomes calls of room_log.lua: one for the events of a room together."""
+"""How a batch of events becomes calls of append.lua: one for the events of a room together."""
 
 from __future__ import annotations
 
