@@ -20,8 +20,7 @@ from bridge import http_rules, http_server, metrics
 from bridge.http_errors import RawHeaders, Refused, render
 from bridge.http_rules import MAX_BODY_BYTES, Head, Priorities
 from bus.errors import InvalidRpcMessage, RetryableError
-from bus.rpc import RpcClient
-from bus.rpc_messages import Answer, Failure, HeldRequest, Reply
+from bus.rpc import Answer, Failure, HeldRequest, Reply, RpcClient
 from bus.runtime import trace
 from bus.runtime.health import OK, Check, Probes
 from bus.runtime.ops_server import start_ops

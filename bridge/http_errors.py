@@ -7,7 +7,7 @@ import json
 import math
 from http import HTTPStatus
 
-from bus.rpc_messages import SAFE_METHODS
+from bus.rpc import SAFE_METHODS
 
 RawHeaders = list[tuple[bytes, bytes]]
 RETRY_AFTER_SECONDS = 5

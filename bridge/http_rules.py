@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from bridge.http_errors import RawHeaders, Refused
 from bus.errors import SettingError
-from bus.rpc_messages import Headers, Reply
+from bus.rpc.messages import Headers, Reply
 from bus.topology import MAX_PRIORITY
 
 MAX_HEADERS = 100

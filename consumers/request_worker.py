@@ -22,7 +22,7 @@ from urllib.parse import unquote_to_bytes, urlsplit
 from bus.errors import ReplyTooLarge, SettingError
 from bus.publishing import Publisher
 from bus.rpc import RpcServer
-from bus.rpc_messages import MAX_REPLY_BYTES, Headers, HeldRequest, Reply
+from bus.rpc.messages import MAX_REPLY_BYTES, Headers, HeldRequest, Reply
 from bus.runtime import trace
 from bus.runtime.health import OK, Check, Probes
 from bus.runtime.metrics import WORKER_REQUESTS, WORKER_SECONDS

@@ -17,10 +17,11 @@ from typing import Any, get_args
 import msgspec
 
 from bridge import protocol
-from bus import events, rpc_messages, topology
+from bus import events, topology
 from bus.consuming.dead_letter import INVALID, to_dead_letter
 from bus.errors import InvalidEvent
 from bus.message import Delivery, Message
+from bus.rpc import messages
 from bus.runtime.settings import Environment
 from bus.topology import CONSUMERS, EVENT_QUEUES, QUEUES, WEB_REQUESTS, Exchange, Queue
 
@@ -34,7 +35,7 @@ JSON_TYPES = {str: "string", int: "integer"}
 EVENTS: tuple[Kind, ...] = get_args(events.Event)
 FROM_BROWSER: tuple[Kind, ...] = get_args(protocol.FromBrowser)
 TO_BROWSER: tuple[Kind, ...] = get_args(protocol.ToBrowser)
-ANSWERS: tuple[Kind, ...] = get_args(rpc_messages.Answer)
+ANSWERS: tuple[Kind, ...] = get_args(messages.Answer)
 SOCKET = "socket"
 DEAD_LETTER = "dead_letter"
 REQUEST = "request"
@@ -205,7 +206,7 @@ def _messages() -> Json:
     return {
         **{_tag(kind): _event(kind, event) for kind in EVENTS},
         DEAD_LETTER: _dead_letter(),
-        REQUEST: _held_request(rpc_messages.HeldRequest),
+        REQUEST: _held_request(messages.HeldRequest),
         **{_tag(kind): _held_request(kind) for kind in ANSWERS},
         **{_frame_name(kind): _frame(kind) for kind in FROM_BROWSER + TO_BROWSER},
     }
@@ -234,7 +235,7 @@ def _dead_letter() -> Json:
 def _held_request(kind: Kind) -> Json:
     return {
         "description": "What the schema has in Base64 are bytes in MessagePack.",
-        "contentType": rpc_messages.CONTENT_TYPE,
+        "contentType": messages.CONTENT_TYPE,
         "payload": _schema_ref(kind),
     }
 
@@ -249,7 +250,7 @@ def _headers(sample: Mapping[str, Any]) -> Json:
 
 
 def _schemas() -> Json:
-    kinds = (*EVENTS, *FROM_BROWSER, *TO_BROWSER, rpc_messages.HeldRequest, *ANSWERS)
+    kinds = (*EVENTS, *FROM_BROWSER, *TO_BROWSER, messages.HeldRequest, *ANSWERS)
     _, schemas = msgspec.json.schema_components(kinds, ref_template=f"{SCHEMAS}{{name}}")
     return schemas | {"Envelope": {"oneOf": [_schema_ref(kind) for kind in EVENTS]}}
 

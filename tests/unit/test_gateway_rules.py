@@ -10,7 +10,7 @@ import pytest
 from bridge import http_rules
 from bridge.http_errors import Refused, prefers_json, render
 from bus.errors import SettingError
-from bus.rpc_messages import Reply
+from bus.rpc import Reply
 
 HOSTS = ("example.org",)
 

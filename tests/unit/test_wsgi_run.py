@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from bus.errors import ReplyTooLarge, SettingError
-from bus.rpc_messages import MAX_REPLY_BYTES, HeldRequest
+from bus.rpc import MAX_REPLY_BYTES, HeldRequest
 from bus.runtime.settings import Environment
 from consumers import request_worker
 from consumers.request_worker import environ, load_application, run
