@@ -142,7 +142,7 @@ def pause_queue(queue: Queue) -> Queue:
 
 
 # It takes nothing, so while it is bound like another queue nothing that should reach that one is
-# confirmed (``bus.topology_gate``). Classic: a quorum queue keeps to its length only roughly.
+# confirmed (``bus.admin.topology_gate``). Classic: a quorum queue keeps to its length only roughly.
 GATE = Queue(
     "chat.gate",
     arguments=MappingProxyType(

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 
+from bus.admin.dead_letters import DeadLetterQueue, dead_queue, open_dead_letters
 from bus.consuming.dead_letter import DeadLetter
-from bus.dead_letters import DeadLetters, dead_queue, open_dead_letters
 from bus.errors import SettingError
 from bus.publishing import Publisher
 from bus.runtime.settings import Environment
@@ -20,7 +20,7 @@ from deploy import letter_view
 SHOWN = 100
 DONE = {"redrive": "redriven", "drop": "dropped"}
 
-Handle = Callable[[DeadLetters, list[DeadLetter]], None]
+Handle = Callable[[DeadLetterQueue, list[DeadLetter]], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace, environment: Environment) -> int:
-    """Raises SettingError for a selection that is none, and what ``bus.dead_letters`` raises."""
+    """Raises SettingError for a bad selection, and what ``bus.admin.dead_letters`` raises."""
     settles = arguments.action in DONE
     if settles and not (arguments.queue or arguments.id or arguments.reason or arguments.all):
         raise SettingError(
@@ -96,7 +96,7 @@ def _settle(url: str, search: Search, arguments: argparse.Namespace) -> int:
     done = ("would be " if arguments.dry_run else "") + DONE[arguments.action]
     count = 0
 
-    def handle(letters: DeadLetters, chosen: list[DeadLetter]) -> None:
+    def handle(letters: DeadLetterQueue, chosen: list[DeadLetter]) -> None:
         nonlocal count
         if not arguments.dry_run and arguments.action == "redrive":
             letters.redrive(publisher, chosen)
@@ -134,7 +134,7 @@ def _walk(url: str, search: Search, handle: Handle) -> dict[str, int]:
     return held
 
 
-def _chosen(letters: DeadLetters, search: Search, limit: int) -> Iterator[list[DeadLetter]]:
+def _chosen(letters: DeadLetterQueue, search: Search, limit: int) -> Iterator[list[DeadLetter]]:
     """What ``search`` selects of one queue, at most ``limit`` letters."""
     batches = letters.read()
     while limit and (batch := next(batches, None)):

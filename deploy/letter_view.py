@@ -11,8 +11,8 @@ import sys
 from collections.abc import Iterable
 from typing import Any
 
+from bus.admin.dead_letters import dead_queue
 from bus.consuming.dead_letter import DeadLetter
-from bus.dead_letters import dead_queue
 
 SHORT = 60
 

@@ -7,13 +7,13 @@ import json
 import sys
 from collections.abc import Sequence
 
-from bus import topology_apply
+from bus.admin import topology_apply
+from bus.admin.broker_layout import found_on_rabbitmq, found_on_redis
+from bus.admin.definitions import definitions
+from bus.admin.topology_plan import Difference, Layout, compare, compare_one
 from bus.errors import BrokerUnavailable, QueueBusy, QueueInUse, SettingError
 from bus.runtime.settings import Environment
 from bus.topology import ARCHIVE, GATE, QUEUES, Queue
-from bus.topology_definitions import definitions
-from bus.topology_found import found_on_rabbitmq, found_on_redis
-from bus.topology_plan import Difference, Layout, compare, compare_one
 from bus.transport.admin import declare, is_amqp
 from bus.transport.rabbitmq.management_api import Management, QueueInfo
 

@@ -13,8 +13,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 from bus import events
+from bus.admin.dead_letters import dead_queue, open_dead_letters
 from bus.consuming.dead_letter import DeadLetter
-from bus.dead_letters import dead_queue, open_dead_letters
 from bus.errors import BrokerUnavailable, BusError, InvalidEvent, SinkUnavailable
 from bus.events import Event, MessageDeleted, MessageEdited
 from bus.message import Delivery

@@ -9,10 +9,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from bus import claim, dead_letters, events
+from bus import events
+from bus.admin import dead_letters, queue_lock
+from bus.admin.dead_letters import DeadLetterQueue, open_dead_letters
 from bus.consuming.dead_letter import DeadLetter
 from bus.consuming.dead_letter_publisher import INVALID, REFUSED, dead_letter
-from bus.dead_letters import DeadLetters, open_dead_letters
 from bus.errors import BrokerUnavailable, PublishRefused, QueueBusy
 from bus.message import Delivery, Message
 from bus.publishing import Publisher
@@ -51,7 +52,7 @@ def take(url: str, queue: Queue, number: int) -> list[Delivery]:
     return taken
 
 
-def everything(letters: DeadLetters) -> list[DeadLetter]:
+def everything(letters: DeadLetterQueue) -> list[DeadLetter]:
     return [letter for batch in letters.read() for letter in batch]
 
 
@@ -169,14 +170,14 @@ def test_who_lost_the_queue_to_another_operator_hears_of_it(
     redis_server: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On Redis, where the right to the queue expires."""
-    monkeypatch.setattr(claim, "SECONDS", 1)
+    monkeypatch.setattr(queue_lock, "SECONDS", 1)
     url = redis_server.fresh_database()
     with closing(Publisher(url, EVENT_QUEUES)) as publisher:
         buried = bury_some(publisher, 3)
     with open_dead_letters(url, MONGO_WRITER) as letters, ExitStack() as stack:
         found = everything(letters)
 
-        def another_one() -> DeadLetters | None:
+        def another_one() -> DeadLetterQueue | None:
             with suppress(QueueBusy):
                 return stack.enter_context(open_dead_letters(url, MONGO_WRITER))
             return None

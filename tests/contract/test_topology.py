@@ -14,8 +14,9 @@ import pika
 import pytest
 from pika.adapters.blocking_connection import BlockingChannel
 
-from bus import events, topology, topology_apply
-from bus.dead_letters import dead_queue, open_dead_letters
+from bus import events, topology
+from bus.admin import topology_apply
+from bus.admin.dead_letters import dead_queue, open_dead_letters
 from bus.errors import BrokerUnavailable, PublishRefused, QueueInUse, SettingError
 from bus.message import Message
 from bus.publishing import Publisher

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from bus import claim
+from bus.admin import queue_lock
+from bus.admin.dead_letters import BATCH, open_dead_letters
 from bus.consuming.dead_letter_publisher import INVALID
-from bus.dead_letters import BATCH, open_dead_letters
 from bus.message import Message
 from bus.publishing import Publisher
 from bus.runtime.process import die_with_parent
@@ -173,10 +173,11 @@ def test_a_broker_that_is_away_is_one_line() -> None:
 def test_killed_in_the_middle_of_a_redrive_nothing_is_lost(
     broker_url: str, publisher: Publisher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(claim, "SECONDS", 1)
+    monkeypatch.setattr(queue_lock, "SECONDS", 1)
     ids = bury(publisher, [posted(f"{n}") for n in range(5_000)])
     program = (
-        "import sys, bus.claim; bus.claim.SECONDS = 1; from deploy.cli import main;"
+        "import sys; from bus.admin import queue_lock; queue_lock.SECONDS = 1;"
+        "from deploy.cli import main;"
         "sys.exit(main(['deadletters', 'redrive', '--all']))"
     )
     operator = subprocess.Popen(

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from bus import events
+from bus.admin.dead_letters import open_dead_letters
 from bus.consuming.pause import pause
-from bus.dead_letters import open_dead_letters
 from bus.events import Event
 from bus.publishing import Publisher
 from bus.rooms.log_writer import RoomLogWriter

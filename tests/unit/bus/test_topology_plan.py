@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from bus import topology
-from bus.topology_plan import Layout, compare, compare_one, layout_of
+from bus.admin.topology_plan import Layout, compare, compare_one, layout_of
 from bus.transport.rabbitmq.management_api import BindingInfo, ExchangeInfo, QueueInfo
 
 WHOLE = layout_of(topology.QUEUES)

@@ -1,10 +1,10 @@
-"""What is on a broker now, as ``bus.topology_plan`` compares it."""
+"""What is on a broker now, as ``bus.admin.topology_plan`` compares it."""
 
 from __future__ import annotations
 
+from bus.admin.topology_plan import Layout, layout_of
 from bus.errors import BrokerUnavailable
 from bus.topology import EXCHANGES, QUEUES
-from bus.topology_plan import Layout, layout_of
 from bus.transport.admin import Link
 from bus.transport.rabbitmq.management_api import BindingInfo, Management
 

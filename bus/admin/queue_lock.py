@@ -18,7 +18,7 @@ SECONDS = 60
 Renew = Callable[[], None]
 
 
-def claim(link: Link, queue: Queue) -> AbstractContextManager[Renew]:
+def queue_lock(link: Link, queue: Queue) -> AbstractContextManager[Renew]:
     """Holds ``queue`` until the block ends or ``link`` breaks.
 
     Yields a function to call before every step, and more often than every SECONDS. It, and the

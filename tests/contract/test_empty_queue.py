@@ -10,9 +10,9 @@ import pytest
 from amqp.exceptions import NotFound
 from pika.adapters.blocking_connection import BlockingChannel
 
-from bus import topology_proof
+from bus.admin import empty_queue
+from bus.admin.empty_queue import held_while_empty
 from bus.errors import QueueInUse
-from bus.topology_proof import held_empty
 from bus.transport.admin import Link
 from bus.transport.rabbitmq.management_api import Management, QueueInfo
 from tests.support.queues import waiting
@@ -36,7 +36,7 @@ def channel(url: str) -> Iterator[BlockingChannel]:
 
 
 def test_no_queue(url: str) -> None:
-    with pytest.raises(NotFound), held_empty(url, OLD, NO_API):
+    with pytest.raises(NotFound), held_while_empty(url, OLD, NO_API):
         pass
 
 
@@ -44,16 +44,19 @@ def test_messages_that_wait_or_are_in_anothers_hand(channel: BlockingChannel, ur
     arguments = {"x-queue-type": "quorum", "x-single-active-consumer": True}
     channel.queue_declare("old", durable=True, arguments=arguments)
     channel.confirm_delivery()
-    with held_empty(url, OLD, NO_API):
+    with held_while_empty(url, OLD, NO_API):
         pass
     for number in (1, 2):
         channel.basic_publish("", "old", b"keep me", mandatory=True)
-        with pytest.raises(QueueInUse, match="messages waiting"), held_empty(url, OLD, NO_API):
+        with (
+            pytest.raises(QueueInUse, match="messages waiting"),
+            held_while_empty(url, OLD, NO_API),
+        ):
             pass
         wait_until(lambda: waiting(url, "old") == number)  # noqa: B023
     channel.basic_consume("old", lambda *delivery: None)
     wait_until(lambda: waiting(url, "old") == 0, what="another consumer has all in hand")
-    with pytest.raises(QueueInUse, match="another consumer"), held_empty(url, OLD, NO_API):
+    with pytest.raises(QueueInUse, match="another consumer"), held_while_empty(url, OLD, NO_API):
         pass
 
 
@@ -62,14 +65,17 @@ def test_a_message_that_comes_behind_the_marker_is_kept(
 ) -> None:
     channel.queue_declare("old", durable=True, arguments={"x-queue-type": "quorum"})
     channel.confirm_delivery()
-    wait = topology_proof._wait_for
+    wait = empty_queue._wait_for
 
     def wait_and_publish(link: Link, taken: list[Any], count: int) -> None:
         wait(link, taken, count)
         channel.basic_publish("", "old", b"keep me", mandatory=True)
 
-    monkeypatch.setattr(topology_proof, "_wait_for", wait_and_publish)
-    with pytest.raises(QueueInUse, match="messages waiting on it: 1"), held_empty(url, OLD, NO_API):
+    monkeypatch.setattr(empty_queue, "_wait_for", wait_and_publish)
+    with (
+        pytest.raises(QueueInUse, match="messages waiting on it: 1"),
+        held_while_empty(url, OLD, NO_API),
+    ):
         pass
     wait_until(lambda: waiting(url, "old") == 1)
     assert channel.basic_get("old", auto_ack=True)[2] == b"keep me"

@@ -1,4 +1,4 @@
-"""Making RabbitMQ's topology that of the code without losing a message (``bus.topology_gate``)."""
+"""Makes RabbitMQ's topology that of the code without losing a message (``topology_gate``)."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from contextlib import contextmanager, suppress
 
 from amqp.exceptions import NotFound
 
-from bus.claim import claim
+from bus.admin.empty_queue import held_while_empty
+from bus.admin.queue_lock import queue_lock
+from bus.admin.topology_gate import bind, editing, gate, open_left_gate, refused, unbind
+from bus.admin.topology_plan import DEFAULT_TYPE, KNOWN, Difference, Layout, layout_of
 from bus.consuming import pause
 from bus.errors import QueueInUse
 from bus.topology import CONSUMERS, GATE, Queue
-from bus.topology_gate import bind, editing, gate, open_left_gate, refused, unbind
-from bus.topology_plan import DEFAULT_TYPE, KNOWN, Difference, Layout, layout_of
-from bus.topology_proof import held_empty
 from bus.transport.admin import Link
 from bus.transport.rabbitmq.management_api import BindingInfo, ExchangeInfo, Management, QueueInfo
 
@@ -69,7 +69,7 @@ def recreate(url: str, api: Management, queue: Queue, info: QueueInfo, found: La
     its dead letters, which would come back past the gate, or BrokerUnavailable.
     """
     bindings = [*found.bindings_of(info.name), *layout_of([queue]).bindings_of(queue.name)]
-    with editing(url) as link, claim(link, queue.dead_letters or queue):
+    with editing(url) as link, queue_lock(link, queue.dead_letters or queue):
         _check_can_be_emptied(link, info)
         with gate(link, bindings, restore=lambda: link.declare([queue])):
             _drain_and_replace(url, api, link, queue, info, bindings)
@@ -164,7 +164,7 @@ def _delete(url: str, api: Management, link: Link, info: QueueInfo) -> None:
             channel.queue_delete(info.name, if_unused=True, if_empty=True)
     else:
         # Quorum queues know no conditions.
-        with held_empty(url, info, api), link.probe() as channel:
+        with held_while_empty(url, info, api), link.probe() as channel:
             channel.queue_delete(info.name)
 
 
@@ -179,7 +179,7 @@ def _check_unused(link: Link, info: QueueInfo) -> None:
     """Raises QueueInUse.
 
     Whoever has taken a message from a quorum queue and not settled it counts as a consumer. That
-    nobody does, or nothing waits, may be untrue of a quorum queue; see ``bus.topology_proof``.
+    nobody does, or nothing waits, may be untrue of a quorum queue; see ``bus.admin.empty_queue``.
     """
     if _type(info) == "stream":
         raise QueueInUse("a stream is a log that others may read; delete it by hand")

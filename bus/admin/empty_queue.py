@@ -33,7 +33,7 @@ MARKER = "topology.marker"
 
 
 @contextmanager
-def held_empty(url: str, info: QueueInfo, api: Management) -> Iterator[None]:
+def held_while_empty(url: str, info: QueueInfo, api: Management) -> Iterator[None]:
     """Around the deletion of a quorum queue that nobody publishes to: it is empty, and as nobody
     else is subscribed, it stays so.
 
@@ -43,10 +43,10 @@ def held_empty(url: str, info: QueueInfo, api: Management) -> Iterator[None]:
     """
     queue = info.name
     with closing(Link(url)) as link:
-        with _told(link):
+        with _in_use_if_silent(link):
             taken = _marker_in_front(link, queue)
         try:
-            with _told(link):
+            with _in_use_if_silent(link):
                 # The marker is in hand, so that whatever came behind it is counted.
                 _check_counts(link.channel, queue)
                 if info.arguments.get("x-dead-letter-strategy") == "at-least-once":
@@ -58,7 +58,7 @@ def held_empty(url: str, info: QueueInfo, api: Management) -> Iterator[None]:
 
 
 @contextmanager
-def _told(link: Link) -> Iterator[None]:
+def _in_use_if_silent(link: Link) -> Iterator[None]:
     """Turns silence into QueueInUse."""
     try:
         yield

@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 
-from bus.claim import Renew, claim
+from bus.admin.queue_lock import Renew, queue_lock
 from bus.consuming.dead_letter import DeadLetter
 from bus.errors import BrokerUnavailable
 from bus.message import Delivery
@@ -31,19 +31,19 @@ POLL_SECONDS = 0.02
 INSTANCE = "operator"
 
 
-class DeadLetters:
+class DeadLetterQueue:
     """What ``open_dead_letters`` gives: ``count`` letters, and what may be done with them.
 
     Use it from one thread. Every method raises BrokerUnavailable, and QueueBusy when another
     operator took over.
     """
 
-    def __init__(self, url: str, queue: Queue, count: int, renew_claim: Renew) -> None:
+    def __init__(self, url: str, queue: Queue, count: int, renew_lock: Renew) -> None:
         self.queue = queue
         self._dead = dead_queue(queue)
         self.count = count
         self._url = url
-        self._renew_claim = renew_claim
+        self._renew_claim = renew_lock
         self._source: Subscription | None = None
         self._seen = 0
         self._settled = 0
@@ -105,17 +105,17 @@ class DeadLetters:
 
 
 @contextmanager
-def open_dead_letters(url: str, queue: Queue) -> Iterator[DeadLetters]:
+def open_dead_letters(url: str, queue: Queue) -> Iterator[DeadLetterQueue]:
     """The dead letters of ``queue``, for this operator alone until the block ends.
 
     Raises QueueBusy when another one has them, and BrokerUnavailable.
     """
     dead = dead_queue(queue)
-    with closing(Link(url)) as link, claim(link, dead) as renew_claim:
+    with closing(Link(url)) as link, queue_lock(link, dead) as renew_lock:
         if not link.is_amqp:
             # An operator who was killed holds letters until the next one subscribes.
             _subscribe(url, dead).close()
-        letters = DeadLetters(url, queue, link.depth(dead) or 0, renew_claim)
+        letters = DeadLetterQueue(url, queue, link.depth(dead) or 0, renew_lock)
         try:
             yield letters
         finally:

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from bus.admin.topology_plan import layout_of
 from bus.topology import Queue
-from bus.topology_plan import layout_of
 from bus.transport.rabbitmq.management_api import BindingInfo, ExchangeInfo, QueueInfo
 
 
