@@ -16,7 +16,7 @@ DATA ?= chatbus-data
 # Each worker starts servers of its own; tests that share some go to one worker (tests/conftest.py).
 IN_PARALLEL ?= --numprocesses logical --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
 
-FUZZED := tests/unit/bridge/test_wire_fuzz.py tests/contract/test_bridge_frames.py
+FUZZED := tests/unit/bridge/test_transport_fuzz.py tests/contract/test_bridge_frames.py
 
 VENV := .venv
 BIN := $(VENV)/bin

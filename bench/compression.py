@@ -11,7 +11,7 @@ from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
 
-from bridge.compression import deflated
+from bridge.client.compression import deflated
 from bridge.protocol import Encoded, encode_event, encode_subscribed
 from bus import events
 from bus.events import MessagePosted, Person, PostedData

@@ -19,7 +19,7 @@ from bus.rooms.presence import Ephemeral, PresentUsers, UserRef
 
 MAX_FRAME_BYTES = 64 * 1024
 
-# An event's own bytes, which go into a frame as they are: one of ``bus.events.Event``.
+# An event's own bytes, which go into a frame as they are: one of ``bus.events.EventFrame``.
 Envelope = Annotated[Raw, Meta(extra_json_schema={"$ref": "#/components/schemas/Envelope"})]
 
 # A whole WebSocket frame, header included: encoded once, written to any number of sockets.
@@ -41,7 +41,7 @@ class Close(IntEnum):
     TOO_SLOW = 4508
 
 
-class Refused(Exception):
+class SocketRefused(Exception):
     """What a browser did that ends its socket: the close code and the reason it is told."""
 
     def __init__(self, code: Close, reason: str) -> None:
@@ -101,7 +101,7 @@ class Subscribed(Outgoing, frozen=True, tag="subscribed"):
     events: list[Envelope]
 
 
-class Event(Outgoing, frozen=True, tag="event"):
+class EventFrame(Outgoing, frozen=True, tag="event"):
     room_id: uuid.UUID
     epoch: str
     offset: int
@@ -140,7 +140,7 @@ class Error(Outgoing, frozen=True, tag="error"):
     room_id: uuid.UUID
 
 
-ToBrowser = Ready | Subscribed | Event | Unsubscribed | Presence | TypingNow | Pong | Error
+ToBrowser = Ready | Subscribed | EventFrame | Unsubscribed | Presence | TypingNow | Pong | Error
 
 
 class _Identified(Struct, frozen=True):
@@ -162,11 +162,11 @@ _encoder = msgspec.json.Encoder()
 
 
 def decode(message: str) -> FromBrowser:
-    """The frame in ``message``. Raises Refused, whose reason says what was wrong."""
+    """The frame in ``message``. Raises SocketRefused, whose reason says what was wrong."""
     try:
         frame: FromBrowser = _decoder.decode(message)
     except (msgspec.DecodeError, RecursionError) as error:
-        raise Refused(Close.BAD_FRAME, str(error)) from error
+        raise SocketRefused(Close.BAD_FRAME, str(error)) from error
     return frame
 
 
@@ -177,7 +177,7 @@ def encode(message: ToBrowser) -> Encoded:
 
 def encode_event(room_id: uuid.UUID, position: Position, event: bytes) -> Encoded:
     """The frame for one event; the envelope's bytes go into it as they are."""
-    return encode(Event(room_id, position.epoch, position.offset, Raw(event)))
+    return encode(EventFrame(room_id, position.epoch, position.offset, Raw(event)))
 
 
 def encode_subscribed(

@@ -14,15 +14,15 @@ from typing import Any
 import redis.asyncio
 import uvloop
 
-from bridge.asides import Asides
-from bridge.census import Census
-from bridge.feed import Feed
-from bridge.host import Host
-from bridge.rooms import Rooms
-from bridge.sessions import Sessions
+from bridge.acceptor import Acceptor
+from bridge.client.tickets import TicketVerifier
+from bridge.client.transport import SocketTransport
+from bridge.hub.hub import Hub
+from bridge.hub.logouts import LogoutWatch
+from bridge.hub.presence import PresenceReporter
+from bridge.hub.pubsub import PubSub
+from bridge.hub.registry import ConnectionRegistry
 from bridge.settings import BridgeSettings
-from bridge.tickets import TicketDesk
-from bridge.wire import Wire
 from bridge.workers import Workers
 from bus.errors import SettingError, SinkUnavailable
 from bus.rooms.ended_sessions import SessionLogReader
@@ -103,41 +103,41 @@ async def run(
     async with AsyncExitStack() as stack:
         client = async_client(settings.redis_url)
         stack.push_async_callback(client.aclose)
-        feed = Feed(client, heartbeat=settings.heartbeat, silence=settings.silence)
-        rooms = Rooms(feed, RoomLogReader(client))
-        stack.enter_context(serve_ops(_from_other_threads(partial(_problem, feed, client))))
-        census = Census()
-        sessions = Sessions(feed, SessionLogReader(client), census)
-        asides = Asides(rooms, EphemeralPublisher(client))
+        pubsub = PubSub(client, heartbeat=settings.heartbeat, silence=settings.silence)
+        rooms = Hub(pubsub, RoomLogReader(client))
+        stack.enter_context(serve_ops(_from_other_threads(partial(_problem, pubsub, client))))
+        registry = ConnectionRegistry()
+        sessions = LogoutWatch(pubsub, SessionLogReader(client), registry)
+        asides = PresenceReporter(rooms, EphemeralPublisher(client))
         # After the drain, and when the tasks below have ended.
         stack.push_async_callback(asides.finish)
-        work = asyncio.create_task(_work(feed, rooms, sessions, asides, settings.patrol))
+        work = asyncio.create_task(_work(pubsub, rooms, sessions, asides, settings.verify_every))
         stack.push_async_callback(_cancel, work)
-        host = Host(
+        host = Acceptor(
             settings,
-            desk=TicketDesk(settings.keys, client),
+            verifier=TicketVerifier(settings.keys, client),
             rooms=rooms,
             asides=asides,
-            census=census,
-            problem=lambda: _not_listening(feed),
+            registry=registry,
+            problem=lambda: _not_listening(pubsub),
         )
         stack.push_async_callback(host.drain, settings.drain)
         server = await _listen(settings, host)
         # Before the sockets are sent home: they must not come back here.
         stack.callback(server.close)
         logger.info("listening on %s:%d", settings.host, settings.port)
-        await _first(work, stop, feed.connected)
+        await _first(work, stop, pubsub.connected)
         if not stop.is_set():
             on_ready()
             await _first(work, stop)
         logger.info("stopping")
 
 
-async def _listen(settings: BridgeSettings, host: Host) -> asyncio.Server:
+async def _listen(settings: BridgeSettings, host: Acceptor) -> asyncio.Server:
     loop = asyncio.get_running_loop()
     try:
         return await loop.create_server(
-            lambda: Wire(host, loop),
+            lambda: SocketTransport(host, loop),
             settings.host,
             settings.port,
             backlog=BACKLOG,
@@ -149,12 +149,12 @@ async def _listen(settings: BridgeSettings, host: Host) -> asyncio.Server:
         raise SettingError("BRIDGE_PORT", f"cannot listen on {address}: {error}") from error
 
 
-def _not_listening(feed: Feed) -> str | None:
-    return None if feed.connected.is_set() else "not listening to Redis"
+def _not_listening(pubsub: PubSub) -> str | None:
+    return None if pubsub.connected.is_set() else "not listening to Redis"
 
 
-async def _problem(feed: Feed, client: redis.asyncio.Redis) -> str | None:
-    if not_listening := _not_listening(feed):
+async def _problem(pubsub: PubSub, client: redis.asyncio.Redis) -> str | None:
+    if not_listening := _not_listening(pubsub):
         return not_listening
     try:
         async with answering(READY_TIMEOUT):
@@ -171,13 +171,17 @@ def _from_other_threads(check: Callable[[], Coroutine[Any, Any, str | None]]) ->
 
 
 async def _work(
-    feed: Feed, rooms: Rooms, sessions: Sessions, asides: Asides, patrol: float
+    pubsub: PubSub,
+    rooms: Hub,
+    sessions: LogoutWatch,
+    asides: PresenceReporter,
+    verify_every: float,
 ) -> None:
     async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(feed.run())
+        tasks.create_task(pubsub.run())
         tasks.create_task(rooms.keep_up())
-        tasks.create_task(rooms.patrol(patrol))
-        tasks.create_task(sessions.keep_up(patrol))
+        tasks.create_task(rooms.verify_periodically(verify_every))
+        tasks.create_task(sessions.keep_up(verify_every))
         tasks.create_task(asides.keep_up())
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import resource
 from dataclasses import dataclass, field
 
-from bridge.compression import LARGEST_WINDOW, SMALLEST_WINDOW
+from bridge.client.compression import LARGEST_WINDOW, SMALLEST_WINDOW
 from bridge.limits import Limits
 from bus.errors import SettingError
 from bus.runtime.settings import Environment
@@ -19,8 +19,8 @@ LEAST_FILES = 50
 
 @dataclass(frozen=True, slots=True)
 class BridgeSettings:
-    """``heartbeat``, ``silence`` (see Feed), ``patrol`` (see Rooms) and ``drain`` (see Host) are
-    in seconds; ``compression`` is a number of bits (see bridge.compression)."""
+    """``heartbeat``, ``silence`` (see PubSub), ``verify_every`` (see Hub) and ``drain`` (see
+    Acceptor) are in seconds; ``compression`` is a number of bits (see client.compression)."""
 
     host: str
     port: int
@@ -32,7 +32,7 @@ class BridgeSettings:
     limits: Limits = field(default_factory=Limits)
     heartbeat: float = 5.0
     silence: float = 15.0
-    patrol: float = 5.0
+    verify_every: float = 5.0
     drain: float = 10.0
     workers: int = 1
 

@@ -12,7 +12,7 @@ PROCESSES = {
     "mongo_writer": "consumers.mongo_writer",
     "redis_publisher": "consumers.redis_publisher",
     "bridge": "bridge.server",
-    "gateway": "bridge.gateway",
+    "gateway": "bridge.gateway.app",
     "request_worker": "consumers.request_worker",
     "outbox_relay": "webapp.outbox.relay",
 }

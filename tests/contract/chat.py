@@ -69,8 +69,8 @@ def settings(redis_url: str, **changes: Any) -> BridgeSettings:
         origins=(ORIGIN,),
         heartbeat=0.2,
         silence=1.0,
-        # Only the tests of the patrol want one: it would hide what others must do.
-        patrol=3_600,
+        # Only the tests of the verification want one: it would hide what others must do.
+        verify_every=3_600,
         drain=0.0,
     )
     return replace(base, **changes)

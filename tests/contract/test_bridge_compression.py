@@ -15,7 +15,7 @@ from websockets.extensions.permessage_deflate import (
 )
 from websockets.frames import Frame, Opcode
 
-from bridge.compression import deflated
+from bridge.client.compression import deflated
 from bridge.protocol import Encoded, Pong, encode, encode_subscribed
 from bus.rooms.log_writer import RoomLogWriter
 from bus.rooms.model import Entry, Position

@@ -83,11 +83,11 @@ def test_a_lost_message_is_made_up_for_by_the_next(
         bob.nothing_more()
 
 
-def test_a_lost_last_message_is_found_by_the_patrol(
+def test_a_lost_last_message_is_found_by_the_verification(
     server: Redis, client: redis.Redis, room_id: uuid.UUID
 ) -> None:
     with (
-        Bridge(chat.settings(server.url, patrol=0.1)) as bridge,
+        Bridge(chat.settings(server.url, verify_every=0.1)) as bridge,
         bridge.browser(ALICE, room_id) as alice,
     ):
         append_unpublished(client, posted(room_id, "lost"))
@@ -211,7 +211,7 @@ class TestEmptied:
         self, server: Redis, client: redis.Redis, room_id: uuid.UUID
     ) -> None:
         with (
-            Bridge(chat.settings(server.url, patrol=0.1)) as bridge,
+            Bridge(chat.settings(server.url, verify_every=0.1)) as bridge,
             bridge.browser(ALICE, room_id) as alice,
         ):
             client.flushall()

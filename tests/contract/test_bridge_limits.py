@@ -13,9 +13,9 @@ import redis
 from prometheus_client import REGISTRY
 from websockets.exceptions import InvalidStatus
 
-from bridge.census import Census
+from bridge.hub.registry import ConnectionRegistry
 from bridge.limits import Allowance, Limits
-from bridge.protocol import Refused
+from bridge.protocol import SocketRefused
 from bus.rooms.log_writer import RoomLogWriter
 from bus.ticket import KeySet
 from tests.contract import chat
@@ -210,26 +210,26 @@ def _number(sample: str, **labels: str) -> float:
 class Connection:
     address: str
 
-    def close(self, refused: Refused) -> None: ...
+    def close(self, refused: SocketRefused) -> None: ...
 
     def abort(self) -> None: ...
 
 
 def test_addresses_of_one_network() -> None:
-    census = Census()
+    registry = ConnectionRegistry()
     for address in ("192.0.2.1", "2001:db8::1", "2001:db8::2", "::ffff:192.0.2.1", "unknown"):
         wire = Connection(address)
-        census.add(wire)
-    assert census.at("192.0.2.1") == 2
-    assert census.at("192.0.2.2") == 0
-    assert census.at("2001:db8::3") == 2
-    assert census.at("2001:db8:0:1::1") == 0
-    assert census.at("unknown") == 1
-    census.move(wire, "2001:db8::9")
-    assert (census.at("unknown"), census.at("2001:db8::1")) == (0, 3)
-    for each in census.wires:
-        census.remove(each)
-    assert census.at("2001:db8::1") == census.at("192.0.2.1") == 0
+        registry.add(wire)
+    assert registry.at("192.0.2.1") == 2
+    assert registry.at("192.0.2.2") == 0
+    assert registry.at("2001:db8::3") == 2
+    assert registry.at("2001:db8:0:1::1") == 0
+    assert registry.at("unknown") == 1
+    registry.move(wire, "2001:db8::9")
+    assert (registry.at("unknown"), registry.at("2001:db8::1")) == (0, 3)
+    for each in registry.wires:
+        registry.remove(each)
+    assert registry.at("2001:db8::1") == registry.at("192.0.2.1") == 0
 
 
 def test_an_allowance() -> None:

@@ -72,7 +72,7 @@ def test_a_ticket_from_before_the_log_out_is_refused(
 
 def test_a_bridge_that_was_not_told_reads_it(redis_url: str, session: str) -> None:
     with (
-        Bridge(chat.settings(redis_url, patrol=0.1)) as bridge,
+        Bridge(chat.settings(redis_url, verify_every=0.1)) as bridge,
         Browser(bridge.url) as alice,
     ):
         alice.authenticate(ALICE, session=session)

@@ -238,7 +238,7 @@ def test_every_frame_is_described_in_the_direction_that_it_goes() -> None:
 )
 def test_broken_frames_are_not(frame: Json) -> None:
     assert problems("frame.subscribe", frame)
-    with pytest.raises(protocol.Refused):
+    with pytest.raises(protocol.SocketRefused):
         protocol.decode(json.dumps(frame))
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from bridge import gateway
+from bridge.gateway import app
 from bus.runtime.settings import Environment
 from bus.ticket import KeySet
 from bus.transport.rabbitmq.management_api import Management
@@ -132,9 +132,9 @@ def test_no_password_is_on_a_command_line() -> None:
 def test_a_container_gets_longer_than_its_process_takes_to_finish(
     services: dict[str, Service],
 ) -> None:
-    held = gateway.Settings.from_environment(Environment({"BROKER_URL": "redis://127.0.0.1/"}))
+    held = app.Settings.from_environment(Environment({"BROKER_URL": "redis://127.0.0.1/"}))
     assert services["gateway"]["stop_grace_period"] == "1m"
-    assert gateway.BODY_SECONDS + held.timeout < 60
+    assert app.BODY_SECONDS + held.timeout < 60
 
 
 def test_make_secrets_writes_every_file_that_compose_names(

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from bridge import http_rules
-from bridge.http_errors import Refused, prefers_json, render
+from bridge.gateway import request_rules
+from bridge.gateway.errors import HttpRefused, prefers_json, render
 from bus.errors import SettingError
 from bus.rpc import Reply
 
@@ -29,7 +29,7 @@ def scope(*headers: tuple[bytes, bytes], **changes: Any) -> dict[str, Any]:
 
 
 def test_a_clean_head_goes_on_as_it_is() -> None:
-    head = http_rules.admit(
+    head = request_rules.admit(
         scope((b"cookie", b"a=1"), (b"x-any", b"caf\xe9"), (b"cookie", b"b=2")), HOSTS
     )
     assert (head.method, head.target, head.client) == ("GET", "/a%20b?x=1", "10.0.0.1")
@@ -61,13 +61,13 @@ def test_a_clean_head_goes_on_as_it_is() -> None:
     ],
 )
 def test_fields_that_end_at_the_gateway(name: bytes) -> None:
-    head = http_rules.admit(scope((name, b"1")), HOSTS)
+    head = request_rules.admit(scope((name, b"1")), HOSTS)
     assert name.decode() not in dict(head.headers)
 
 
 def test_fields_named_in_connection_end_at_the_gateway_but_not_its_own() -> None:
     named = (b"connection", b"close, X-Hop , x-forwarded-for, host")
-    head = http_rules.admit(scope(named, (b"x-hop", b"1")), HOSTS)
+    head = request_rules.admit(scope(named, (b"x-hop", b"1")), HOSTS)
     assert dict(head.headers) == {
         "host": "example.org",
         "x-forwarded-for": "10.0.0.1",
@@ -96,8 +96,8 @@ def test_fields_named_in_connection_end_at_the_gateway_but_not_its_own() -> None
     ],
 )
 def test_heads_that_are_refused(request_scope: dict[str, Any], status: int, code: str) -> None:
-    with pytest.raises(Refused) as refused:
-        http_rules.admit(request_scope, HOSTS)
+    with pytest.raises(HttpRefused) as refused:
+        request_rules.admit(request_scope, HOSTS)
     assert (refused.value.status, refused.value.code) == (status, code)
 
 
@@ -121,7 +121,7 @@ def test_heads_that_are_refused(request_scope: dict[str, Any], status: int, code
     ],
 )
 def test_allowed_hosts(host: str, allowed: tuple[str, ...], expected: bool) -> None:
-    assert http_rules.is_allowed_host(host, allowed) is expected
+    assert request_rules.is_allowed_host(host, allowed) is expected
 
 
 def reply(*headers: tuple[str, str], status: int = 200, body: bytes = b"body") -> Reply:
@@ -138,7 +138,7 @@ def test_reply_headers_lose_what_concerns_one_connection() -> None:
         ("Set-Cookie", "b=2"),
         ("Date", "yesterday"),
     )
-    assert http_rules.reply_headers("GET", answer) == [
+    assert request_rules.reply_headers("GET", answer) == [
         (b"set-cookie", b"a=1"),
         (b"set-cookie", b"b=2"),
         (b"content-length", b"4"),
@@ -156,7 +156,7 @@ def test_reply_headers_lose_what_concerns_one_connection() -> None:
 )
 def test_the_announced_length(method: str, status: int, expected: list[Any]) -> None:
     answer = reply(("Content-Length", "999"), status=status)
-    assert http_rules.reply_headers(method, answer) == expected
+    assert request_rules.reply_headers(method, answer) == expected
 
 
 @pytest.mark.parametrize(
@@ -170,8 +170,8 @@ def test_the_announced_length(method: str, status: int, expected: list[Any]) -> 
     ],
 )
 def test_reply_headers_that_cannot_be_sent(header: tuple[str, str]) -> None:
-    with pytest.raises(Refused) as refused:
-        http_rules.reply_headers("GET", reply(header))
+    with pytest.raises(HttpRefused) as refused:
+        request_rules.reply_headers("GET", reply(header))
     assert (refused.value.status, refused.value.code) == (502, "bad_reply")
 
 
@@ -180,20 +180,20 @@ def test_reply_headers_that_cannot_be_sent(header: tuple[str, str]) -> None:
     [("/health/live", 9), ("/api/rooms", 7), ("/rooms/", 5), ("/", 5), ("/static/a.css", 3)],
 )
 def test_priorities_by_route(path: str, priority: int) -> None:
-    assert http_rules.priority_of(path, http_rules.PRIORITIES) == priority
+    assert request_rules.priority_of(path, request_rules.PRIORITIES) == priority
 
 
 def test_own_priorities_go_first() -> None:
-    priorities = http_rules.parse_priorities(["/api/slow/=1", "/static/=0"])
-    assert http_rules.priority_of("/api/slow/x", priorities) == 1
-    assert http_rules.priority_of("/static/x", priorities) == 0
-    assert http_rules.priority_of("/api/x", priorities) == 7
+    priorities = request_rules.parse_priorities(["/api/slow/=1", "/static/=0"])
+    assert request_rules.priority_of("/api/slow/x", priorities) == 1
+    assert request_rules.priority_of("/static/x", priorities) == 0
+    assert request_rules.priority_of("/api/x", priorities) == 7
 
 
 @pytest.mark.parametrize("word", ["/api/", "api=7", "/api/=10", "/api/=-1", "/api/=x", "=1"])
 def test_bad_priorities(word: str) -> None:
     with pytest.raises(SettingError, match="GATEWAY_PRIORITIES"):
-        http_rules.parse_priorities([word])
+        request_rules.parse_priorities([word])
 
 
 @pytest.mark.parametrize(
@@ -215,7 +215,7 @@ def test_json_or_html(path: str, accept: str, expected: bool) -> None:
 
 
 def test_an_error_as_json_and_as_a_page() -> None:
-    refused = Refused(503, "unavailable", "Not <now>.")
+    refused = HttpRefused(503, "unavailable", "Not <now>.")
     headers, body = render(refused, "POST", "/api/x", "")
     assert dict(headers)[b"retry-after"] == b"5"
     assert json.loads(body) == {"error": {"code": "unavailable", "message": "Not <now>."}}
@@ -234,5 +234,5 @@ def test_an_error_as_json_and_as_a_page() -> None:
     ],
 )
 def test_the_hint_never_invites_to_do_something_twice(status: int, method: str, hint: str) -> None:
-    _, body = render(Refused(status, "code", "message"), method, "/x", "")
+    _, body = render(HttpRefused(status, "code", "message"), method, "/x", "")
     assert hint in body.decode()

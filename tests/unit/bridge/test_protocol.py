@@ -9,7 +9,7 @@ import uuid
 import pytest
 
 from bridge import protocol
-from bridge.protocol import Close, Refused, Since
+from bridge.protocol import Close, Since, SocketRefused
 from bus import events
 from bus.events import MemberRemoved, MessagePosted, Person
 from bus.rooms.model import Entry, Position
@@ -41,13 +41,13 @@ def test_decode() -> None:
     ],
 )
 def test_decode_refuses(frame: str) -> None:
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(SocketRefused) as refused:
         protocol.decode(frame)
     assert refused.value.code is Close.BAD_FRAME
 
 
 def test_a_reason_fits_into_a_close_frame() -> None:
-    refused = Refused(Close.BAD_FRAME, "é" * 200)
+    refused = SocketRefused(Close.BAD_FRAME, "é" * 200)
     assert refused.reason == "é" * 61
 
 

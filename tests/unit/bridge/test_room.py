@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from bridge.hub.room import Room
 from bridge.protocol import Encoded, Reason
-from bridge.room import Room
 from bus.rooms.model import Entry, Position, Published, Reading
 from tests.support.frames import messages
 

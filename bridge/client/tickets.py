@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import redis.asyncio
 
-from bridge.protocol import Close, Refused
+from bridge.protocol import Close, SocketRefused
 from bus.errors import InvalidTicket, SinkUnavailable
 from bus.rooms.coalesce import Coalescer
 from bus.rooms.ended_sessions import TICKET_SECONDS, key_of
@@ -16,7 +16,7 @@ UNCHECKED = "tickets cannot be checked now"
 LOGGED_OUT = "its login session has ended"
 
 
-class TicketDesk:
+class TicketVerifier:
     """Takes tickets, each once, whichever bridge it comes to."""
 
     def __init__(self, keys: KeySet, client: redis.asyncio.Redis) -> None:
@@ -25,17 +25,17 @@ class TicketDesk:
         self._claims: Coalescer[Ticket, str | None] = Coalescer(self._claim, most=CLAIMS_AT_ONCE)
 
     async def take(self, token: str) -> Ticket:
-        """The ticket in ``token``, used up by this. Raises Refused."""
+        """The ticket in ``token``, used up by this. Raises SocketRefused."""
         try:
             ticket = self._keys.verify(token)
         except InvalidTicket as error:
-            raise Refused(Close.BAD_TICKET, str(error)) from error
+            raise SocketRefused(Close.BAD_TICKET, str(error)) from error
         try:
             problem = await self._claims.call(ticket)
         except SinkUnavailable as error:
-            raise Refused(Close.TRY_LATER, UNCHECKED) from error
+            raise SocketRefused(Close.TRY_LATER, UNCHECKED) from error
         if problem:
-            raise Refused(Close.BAD_TICKET, f"ticket refused: {problem}")
+            raise SocketRefused(Close.BAD_TICKET, f"ticket refused: {problem}")
         return ticket
 
     async def _claim(self, tickets: list[Ticket]) -> list[str | None]:

@@ -8,8 +8,8 @@ import uuid
 from collections import OrderedDict
 
 from bridge import metrics
-from bridge.feed import Feed
-from bridge.room import Room, Socket
+from bridge.hub.pubsub import PubSub
+from bridge.hub.room import Room, Socket
 from bus.errors import SinkUnavailable
 from bus.rooms.log_reader import RoomLogReader
 from bus.rooms.model import Position, Published, Reading, keys_of
@@ -22,8 +22,8 @@ OPEN_SECONDS = 5.0
 CATCH_UPS_AT_ONCE = 64
 # How long a room's last events are kept for those who come (back) after one another.
 TAIL_SECONDS = 30.0
-PATROL_ROOMS = 100
-PATROL_SHARE = 6
+VERIFY_ROOMS = 100
+VERIFY_SHARE = 6
 
 # Bytes written to sockets for one room before it is the next room's turn, and for all of them
 # before the loop sees to everything else: some milliseconds' work.
@@ -33,24 +33,24 @@ TURN_BYTES = 16 * 1024 * 1024
 MOST_WAITING = 500
 
 
-class Rooms:
+class Hub:
     """Every room that a socket of this bridge listens to, and no other.
 
-    The feed brings what is published; whenever it may have missed something, the room is doubted
+    The pubsub brings what is published; whenever it may have missed something, the room is doubted
     and reads its log.
     """
 
-    def __init__(self, feed: Feed, reader: RoomLogReader) -> None:
-        self._feed = feed
+    def __init__(self, pubsub: PubSub, reader: RoomLogReader) -> None:
+        self._pubsub = pubsub
         self._reader = reader
         self._loop = asyncio.get_running_loop()
         self._rooms: dict[bytes, Room] = {}
         self._doubted: asyncio.Queue[Room] = asyncio.Queue()
-        self._patrolled: list[Room] = []
-        # Rooms with something to deliver, in the order of their turns.
+        self._unverified: list[Room] = []
+        # Hub with something to deliver, in the order of their turns.
         self._busy: OrderedDict[Room, None] = OrderedDict()
         self._turn: asyncio.Handle | None = None
-        # Rooms that keep a tail, and when a socket last came into each.
+        # Hub that keep a tail, and when a socket last came into each.
         self._tails: dict[Room, float] = {}
         # Where somebody has come or gone, for whoever tells of presence.
         self.changed: set[uuid.UUID] = set()
@@ -101,7 +101,7 @@ class Rooms:
         """The channel is subscribed to, for the first time or once more: read what came before."""
         room = self._rooms.get(channel)
         if room:
-            self._doubt(room)
+            self._mark_stale(room)
 
     def published(self, channel: bytes, data: bytes) -> None:
         # Of a room that was closed a moment ago, something may still arrive.
@@ -112,7 +112,7 @@ class Rooms:
             published = parse_ephemeral(data) or Published.parse(data)
         except ValueError:
             logger.warning("room %s: what was published is no event; reading its log", room.room_id)
-            self._doubt(room)
+            self._mark_stale(room)
             return
         if isinstance(published, Published):
             metrics.EVENTS.inc()
@@ -126,7 +126,7 @@ class Rooms:
             for _ in range(CATCH_UPS_AT_ONCE):
                 tasks.create_task(self._keep_up())
 
-    async def patrol(self, interval: float) -> None:
+    async def verify_periodically(self, interval: float) -> None:
         """Reads some rooms' logs every ``interval`` seconds, in turn, until cancelled.
 
         A message that Redis lost on the way leaves no sign when it was the room's last one.
@@ -135,10 +135,10 @@ class Rooms:
             try:
                 await self._reader.intact_since()
             except SinkUnavailable as error:
-                logger.debug("no patrol: %s", error)
+                logger.debug("rooms not verified: %s", error)
             else:
                 for room in self._next_rooms():
-                    self._doubt(room)
+                    self._mark_stale(room)
             await asyncio.sleep(interval)
 
     def _room(self, room_id: uuid.UUID) -> Room:
@@ -147,14 +147,14 @@ class Rooms:
         if not room:
             room = self._rooms[channel] = Room(room_id, self._note_change)
             metrics.ROOMS.inc()
-            self._feed.subscribe(channel, self)
+            self._pubsub.subscribe(channel, self)
         return room
 
     def _note_change(self, room_id: uuid.UUID) -> None:
         self.changed.add(room_id)
 
     async def _opened(self, room: Room) -> None:
-        if not self._feed.connected.is_set():
+        if not self._pubsub.connected.is_set():
             raise SinkUnavailable("Redis is away")
         try:
             async with asyncio.timeout(OPEN_SECONDS):
@@ -173,7 +173,7 @@ class Rooms:
         """Brings the room as far as ``reading``; False if that is of another life of the log."""
         if room.absorb(reading, asked):
             return True
-        self._doubt(room)
+        self._mark_stale(room)
         if room.position and room.position.epoch == reading.position.epoch:
             raise SinkUnavailable("the room is behind its log")
         return False
@@ -184,7 +184,7 @@ class Rooms:
             del self._rooms[channel]
             room.forget()
             metrics.ROOMS.dec()
-            self._feed.unsubscribe(channel)
+            self._pubsub.unsubscribe(channel)
 
     # Delivering
 
@@ -193,7 +193,7 @@ class Rooms:
         if not room.waiting:
             return
         if room.waiting > MOST_WAITING:
-            self._feed.may_read.clear()
+            self._pubsub.may_read.clear()
         self._busy[room] = None
         if not self._turn:
             self._turn = self._loop.call_soon(self._deliver)
@@ -207,18 +207,18 @@ class Rooms:
             count, in_step = room.advance(ROOM_BYTES)
             written += count
             if not in_step:
-                self._doubt(room)
+                self._mark_stale(room)
             elif room.waiting:
                 self._busy[room] = None
             self._close_if_empty(room)
         if self._busy:
             self._turn = self._loop.call_soon(self._deliver)
         else:
-            self._feed.may_read.set()
+            self._pubsub.may_read.set()
 
     # Catching up
 
-    def _doubt(self, room: Room) -> None:
+    def _mark_stale(self, room: Room) -> None:
         room.doubted = True
         if not room.catching_up:
             room.catching_up = True
@@ -249,11 +249,11 @@ class Rooms:
 
     def _next_rooms(self) -> list[Room]:
         """A share of all rooms, another one each time."""
-        if not self._patrolled:
-            self._patrolled = list(self._rooms.values())
-        count = max(PATROL_ROOMS, len(self._rooms) // PATROL_SHARE)
-        rooms = self._patrolled[-count:]
-        del self._patrolled[-count:]
+        if not self._unverified:
+            self._unverified = list(self._rooms.values())
+        count = max(VERIFY_ROOMS, len(self._rooms) // VERIFY_SHARE)
+        rooms = self._unverified[-count:]
+        del self._unverified[-count:]
         return rooms
 
     # Tails

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from bridge.http_errors import RawHeaders, Refused
+from bridge.gateway.errors import HttpRefused, RawHeaders
 from bus.errors import SettingError
 from bus.rpc.messages import Headers, Reply
 from bus.topology import MAX_PRIORITY
@@ -64,7 +64,7 @@ class Head:
 
 
 def admit(scope: Mapping[str, Any], allowed_hosts: tuple[str, ...]) -> Head:
-    """The head in an ASGI scope, clean to be sent on. Raises Refused."""
+    """The head in an ASGI scope, clean to be sent on. Raises HttpRefused."""
     headers = _decoded(scope["headers"])
     _check_version(scope["http_version"])
     _check_framing(headers, scope["http_version"])
@@ -90,7 +90,7 @@ def admit(scope: Mapping[str, Any], allowed_hosts: tuple[str, ...]) -> Head:
 
 
 def reply_headers(method: str, reply: Reply) -> RawHeaders:
-    """The headers of ``reply`` as they go to the browser. Raises Refused.
+    """The headers of ``reply`` as they go to the browser. Raises HttpRefused.
 
     The length is that of the body, but for answers that have none: there it is what the
     application says that a GET would get (RFC 9110, 8.6).
@@ -98,7 +98,7 @@ def reply_headers(method: str, reply: Reply) -> RawHeaders:
     headers = [(name.lower(), value.strip(" \t")) for name, value in reply.headers]
     for name, value in headers:
         if not _is_sendable(name, value):
-            raise Refused(502, "bad_reply", "The application sent a header that is not valid.")
+            raise HttpRefused(502, "bad_reply", "The application sent a header that is not valid.")
     # The server writes its own date.
     dropped = HOP_BY_HOP | _named_in_connection(headers) | {"date"}
     if method != "HEAD" and reply.status != 304:
@@ -154,19 +154,19 @@ def _decoded(raw: RawHeaders) -> list[tuple[str, str]]:
     size = sum(len(name) + len(value) for name, value in raw)
     if len(raw) > MAX_HEADERS or size > MAX_HEADER_BYTES:
         accepted = f"Accepted are {MAX_HEADERS} header fields of {MAX_HEADER_BYTES} bytes in all."
-        raise Refused(431, "headers_too_large", accepted, close=True)
+        raise HttpRefused(431, "headers_too_large", accepted, close=True)
     return [(name.decode("latin-1"), value.decode("latin-1")) for name, value in raw]
 
 
 def _check_version(version: str) -> None:
     if version not in ("1.0", "1.1"):
-        raise Refused(505, "bad_version", "Accepted are HTTP/1.0 and HTTP/1.1.", close=True)
+        raise HttpRefused(505, "bad_version", "Accepted are HTTP/1.0 and HTTP/1.1.", close=True)
 
 
 def _check_framing(headers: list[tuple[str, str]], version: str) -> None:
     names = {name for name, _ in headers}
     if "transfer-encoding" in names and ("content-length" in names or version == "1.0"):
-        raise Refused(
+        raise HttpRefused(
             400,
             "bad_framing",
             "Transfer-Encoding goes neither with Content-Length nor with HTTP/1.0.",
@@ -177,7 +177,7 @@ def _check_framing(headers: list[tuple[str, str]], version: str) -> None:
 def _check_fields(headers: list[tuple[str, str]]) -> None:
     for name, value in headers:
         if _CONTROL.search(value):
-            raise Refused(
+            raise HttpRefused(
                 400, "bad_header", f"The header {name} has a control character.", close=True
             )
 
@@ -185,7 +185,7 @@ def _check_fields(headers: list[tuple[str, str]]) -> None:
 def _host(headers: list[tuple[str, str]], allowed: tuple[str, ...]) -> str:
     hosts = [value for name, value in headers if name == "host"]
     if len(hosts) != 1 or not is_allowed_host(hosts[0], allowed):
-        raise Refused(400, "bad_host", "The Host header names no host of this site.")
+        raise HttpRefused(400, "bad_host", "The Host header names no host of this site.")
     return hosts[0]
 
 
@@ -195,7 +195,9 @@ def _target(scope: Mapping[str, Any]) -> str:
     query: str = scope["query_string"].decode("latin-1")
     target = f"{path}?{query}" if query else path
     if not _TARGET.fullmatch(target):
-        raise Refused(400, "bad_target", "The request's target is not a path that begins with /.")
+        raise HttpRefused(
+            400, "bad_target", "The request's target is not a path that begins with /."
+        )
     return target
 
 

@@ -14,11 +14,11 @@ from websockets.http11 import Request, Response
 from websockets.typing import Origin
 
 from bridge import protocol
-from bridge.backlogs import Backlogs
-from bridge.compression import extensions
+from bridge.client.compression import extensions
+from bridge.client.slow_readers import SlowReaders
+from bridge.client.transport import SocketTransport
 from bridge.limits import Limits
 from bridge.protocol import Close
-from bridge.wire import Wire
 from tests.contract.test_bridge_frames import _mutated, _some_frame
 from tests.support.frames import payloads
 from tests.support.raw_socket import CLOSE, KEY, PONG
@@ -70,7 +70,7 @@ class Transport:
     def resume_reading(self) -> None: ...
 
 
-class Talk:
+class TransportHandler:
     """Reads frames as a connection does."""
 
     def __init__(self) -> None:
@@ -91,19 +91,19 @@ class Host:
     extensions = extensions(12)
 
     def __init__(self) -> None:
-        self.talk = Talk()
-        self.backlogs = Backlogs(asyncio.get_running_loop(), self.limits)
+        self.talk = TransportHandler()
+        self.backlogs = SlowReaders(asyncio.get_running_loop(), self.limits)
 
-    def connected(self, wire: Wire) -> bool:
+    def connected(self, wire: SocketTransport) -> bool:
         return True
 
-    def answer(self, wire: Wire, request: Request) -> Response | None:
+    def answer(self, wire: SocketTransport, request: Request) -> Response | None:
         return None
 
-    def opened(self, wire: Wire) -> Talk:
+    def opened(self, wire: SocketTransport) -> TransportHandler:
         return self.talk
 
-    def gone(self, wire: Wire) -> None: ...
+    def gone(self, wire: SocketTransport) -> None: ...
 
 
 async def fuzz(chance: random.Random) -> set[int]:
@@ -112,7 +112,7 @@ async def fuzz(chance: random.Random) -> set[int]:
     loop = asyncio.get_running_loop()
     for _ in range(FRAMES):
         host, transport = Host(), Transport()
-        wire = Wire(host, loop)
+        wire = SocketTransport(host, loop)
         wire.connection_made(transport)  # type: ignore[arg-type]
         wire.data_received(chance.choice(HANDSHAKES))
         head, _, _ = transport.written.partition(b"\r\n\r\n")
@@ -141,7 +141,7 @@ def test_a_wire_that_has_ended_leaves_nothing_to_the_garbage_collector() -> None
         try:
             for _ in range(100):
                 transport = Transport()
-                wire = Wire(Host(), loop)
+                wire = SocketTransport(Host(), loop)
                 wire.connection_made(transport)  # type: ignore[arg-type]
                 wire.data_received(HANDSHAKES[-1])
                 wire.eof_received()

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from bridge import metrics
+from bridge.hub.recent_events import RecentEvents
 from bridge.protocol import (
     Encoded,
     Reason,
@@ -24,7 +25,6 @@ from bridge.protocol import (
     event_time,
     removed_user,
 )
-from bridge.tail import Tail
 from bus.rooms.model import LOG_LENGTH, Entry, Position, Published, Reading
 from bus.rooms.presence import Ephemeral, PresentUsers
 
@@ -70,7 +70,7 @@ class Room:
         self.catching_up = False
         # The oldest fall out when it is full: then there is a gap, and one more catch-up.
         self._waiting: deque[Published | Ephemeral] = deque(maxlen=LOG_LENGTH)
-        self._tail = Tail()
+        self._tail = RecentEvents()
         self._sockets: dict[Socket, Callable[[Encoded], object]] = {}
         # Sockets that are about to come in, with the offset of their user's last removal.
         self._joining: dict[Socket, int] = {}
@@ -151,7 +151,7 @@ class Room:
             return False
         if asked and _went_back(reading.position, asked):
             return False
-        self._tail.extend_back(reading, now)
+        self._tail.prepend(reading, now)
         return self._deliver_newer(reading)
 
     def admit(self, socket: Socket, since: Position | None, reading: Reading) -> None:

@@ -26,7 +26,7 @@ _CAREFUL = "It may have been done all the same: look before you send it again."
 _NOT_DONE = "Nothing was changed. Go back and correct it."
 
 
-class Refused(Exception):
+class HttpRefused(Exception):
     """The gateway answers itself, with ``status``.
 
     ``code`` is stable, for programs. ``close``: the connection can no longer be trusted to tell
@@ -41,7 +41,7 @@ class Refused(Exception):
         super().__init__(f"{status} {code}: {message}")
 
 
-def render(refused: Refused, method: str, path: str, accept: str) -> tuple[RawHeaders, bytes]:
+def render(refused: HttpRefused, method: str, path: str, accept: str) -> tuple[RawHeaders, bytes]:
     """Headers and body of the answer to ``method`` ``path``."""
     if prefers_json(path, accept):
         content_type = "application/json"
@@ -69,7 +69,7 @@ def _hint(status: int, method: str) -> str:
     return _CAREFUL if status >= 500 else _NOT_DONE
 
 
-def _headers(refused: Refused, content_type: str) -> RawHeaders:
+def _headers(refused: HttpRefused, content_type: str) -> RawHeaders:
     headers = [
         (b"content-type", content_type.encode()),
         (b"cache-control", b"no-store"),

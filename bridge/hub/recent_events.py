@@ -9,7 +9,7 @@ from bus.rooms.log_reader import LATEST_EVENTS, RECOVERY_BYTES, RECOVERY_EVENTS
 from bus.rooms.model import Entry, Position, Reading
 
 
-class Tail:
+class RecentEvents:
     """The last events of one life of a log, without a gap, up to the room's own position.
 
     It grows by readings of the log at its old end, and by what the room delivers at its new one;
@@ -34,7 +34,7 @@ class Tail:
         """The room begins anew, at the end of ``reading``."""
         self._clear()
         if self._is_kept:
-            self.extend_back(reading, reading.position)
+            self.prepend(reading, reading.position)
 
     def append(self, entry: Entry) -> None:
         """The next event of the log."""
@@ -45,7 +45,7 @@ class Tail:
         while len(self._entries) > RECOVERY_EVENTS or self._bytes > RECOVERY_BYTES:
             self._bytes -= len(self._entries.popleft().event)
 
-    def extend_back(self, reading: Reading, position: Position) -> None:
+    def prepend(self, reading: Reading, position: Position) -> None:
         """Takes in the older events of ``reading``; ``position`` is the room's own."""
         first = self._first(position)
         older = [entry for entry in reading.entries if entry.offset < first]

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from bridge import rooms
-from bridge.feed import Feed
-from bridge.rooms import Rooms
+from bridge.hub import hub
+from bridge.hub.hub import Hub
+from bridge.hub.pubsub import PubSub
 from bus.rooms.log_reader import RoomLogReader, async_client
 from bus.rooms.model import Position, Reading, keys_of
 from tests.unit.bridge.test_room import ROOM, FakeSocket, entries, message, reading
@@ -41,13 +41,13 @@ class SlowReader(RoomLogReader):
 
 
 class Scene:
-    """Rooms whose feed is connected, with one socket in ROOM at offset 1."""
+    """Hub whose pubsub is connected, with one socket in ROOM at offset 1."""
 
     def __init__(self) -> None:
         self.reader = SlowReader()
-        self.feed = Feed(async_client(NO_SERVER))
-        self.feed.connected.set()
-        self.rooms = Rooms(self.feed, self.reader)
+        self.pubsub = PubSub(async_client(NO_SERVER))
+        self.pubsub.connected.set()
+        self.rooms = Hub(self.pubsub, self.reader)
         self.socket = FakeSocket()
 
     async def open(self) -> None:
@@ -117,8 +117,8 @@ def test_a_joiner_who_reads_another_epoch_makes_the_room_look() -> None:
 
 
 def test_a_flooded_room_holds_up_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rooms, "ROOM_BYTES", 2_000)
-    monkeypatch.setattr(rooms, "TURN_BYTES", 4_000)
+    monkeypatch.setattr(hub, "ROOM_BYTES", 2_000)
+    monkeypatch.setattr(hub, "TURN_BYTES", 4_000)
 
     async def script(scene: Scene) -> None:
         quiet, socket = uuid.UUID(int=2), FakeSocket()
@@ -141,16 +141,16 @@ def test_a_flooded_room_holds_up_no_other(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_redis_waits_while_too_much_waits_here(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rooms, "TURN_BYTES", 4_000)
+    monkeypatch.setattr(hub, "TURN_BYTES", 4_000)
 
     async def script(scene: Scene) -> None:
         for offset in range(2, 502):
             scene.publish(offset)
-        assert scene.feed.may_read.is_set()
+        assert scene.pubsub.may_read.is_set()
         scene.publish(502)
-        assert not scene.feed.may_read.is_set()
+        assert not scene.pubsub.may_read.is_set()
         await settle(scene, list(range(2, 503)))
-        assert scene.feed.may_read.is_set()
+        assert scene.pubsub.may_read.is_set()
 
     play(script)
 
@@ -172,11 +172,11 @@ class Deaf:
 
 
 def test_a_feed_that_is_not_connected_remembers_no_commands() -> None:
-    feed, deaf = Feed(async_client(NO_SERVER)), Deaf()
+    pubsub, deaf = PubSub(async_client(NO_SERVER)), Deaf()
     tracemalloc.start()
     for _ in range(10_000):
-        feed.subscribe(b"channel", deaf)
-        feed.unsubscribe(b"channel")
+        pubsub.subscribe(b"channel", deaf)
+        pubsub.unsubscribe(b"channel")
     used, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert used < 10_000

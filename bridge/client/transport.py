@@ -21,10 +21,10 @@ from websockets.protocol import State
 from websockets.server import ServerProtocol
 
 from bridge import metrics
-from bridge.compression import deflated
+from bridge.client.compression import deflated
+from bridge.client.interfaces import Host, TransportHandler
 from bridge.limits import Allowance
-from bridge.protocol import MAX_FRAME_BYTES, Close, Encoded, Refused
-from bridge.talk import Host, Talk
+from bridge.protocol import MAX_FRAME_BYTES, Close, Encoded, SocketRefused
 
 logger = logging.getLogger(__name__)
 # At INFO it reports every socket, which is not the life cycle of the process.
@@ -40,8 +40,8 @@ BEHIND_BYTES = 64 * 1024
 UNSENT_BYTES = 16 * 1024
 
 
-class Wire(asyncio.Protocol):
-    """A connection from its accept to its end. What is not private is for its Talk and its Host."""
+class SocketTransport(asyncio.Protocol):
+    """A connection from its accept to its end. What is public is for its handler and its host."""
 
     __slots__ = (
         "_allowance",
@@ -74,18 +74,18 @@ class Wire(asyncio.Protocol):
         )
         now = loop.time()
         self._allowance = Allowance(host.limits.frames, now)
-        self._talk: Talk | None = None
+        self._talk: TransportHandler | None = None
         # The pieces of a message that is not complete yet.
         self._message: bytearray | None = None
         self._is_held = False
         self._heard_at = now
         # When this phase of the connection ends, and how: None cuts it off.
         self._ends_at = now + host.limits.handshake
-        self._refusal: Refused | None = None
+        self._refusal: SocketRefused | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = float("inf")
 
-    # What Talk and Host may do
+    # What TransportHandler and Host may do
 
     def send(self, frames: Encoded) -> None:
         """Writes ``frames``, unless the conversation has ended."""
@@ -94,7 +94,7 @@ class Wire(asyncio.Protocol):
 
     @property
     def push(self) -> Callable[[Encoded], object]:
-        """``send`` for the many: the transport's own method, for a Talk that has not ended.
+        """``send`` for the many: asyncio's own method, for a handler that has not ended.
 
         Neither waits. A reader that lets too much pile up is cut off soon after.
         """
@@ -105,7 +105,7 @@ class Wire(asyncio.Protocol):
                 return lambda frames: write(deflated(frames, bits))
         return write
 
-    def close(self, refused: Refused) -> None:
+    def close(self, refused: SocketRefused) -> None:
         """Says goodbye, and cuts the connection when the browser does not take part in it."""
         # A frame further on may have ended it already: they are parsed all at once.
         if self._talk and self._protocol.state is State.OPEN:
@@ -117,7 +117,7 @@ class Wire(asyncio.Protocol):
     def reject(self, status: int, text: str) -> Response:
         return self._protocol.reject(status, text)
 
-    def expire(self, at: float, refusal: Refused) -> None:
+    def expire(self, at: float, refusal: SocketRefused) -> None:
         """From now on ``at``, a time of the loop, ends the wire with ``refusal``."""
         self._ends_at, self._refusal = at, refusal
         self._arm(at)
@@ -191,22 +191,26 @@ class Wire(asyncio.Protocol):
         if self._protocol.state is State.OPEN:
             self._talk = self._host.opened(self)
 
-    def _take_frame(self, talk: Talk, frame: Frame) -> None:
+    def _take_frame(self, talk: TransportHandler, frame: Frame) -> None:
         limits, now = self._host.limits, self._loop.time()
         self._heard_at = now
         try:
             if not self._allowance.take(now, limits.frames, limits.frames_per_second):
-                raise Refused(Close.TOO_MANY, f"more than {limits.frames_per_second} frames/s")
+                raise SocketRefused(
+                    Close.TOO_MANY, f"more than {limits.frames_per_second} frames/s"
+                )
             message = self._text(frame)
             if message is not None:
                 talk.received(message)
-        except Refused as refused:
+        except SocketRefused as refused:
             self.close(refused)
 
     def _text(self, frame: Frame) -> str | None:
-        """The message that ``frame`` completes. Raises Refused."""
+        """The message that ``frame`` completes. Raises SocketRefused."""
         if frame.opcode is Opcode.BINARY:
-            raise Refused(Close.BAD_FRAME, "a binary frame; accepted are text frames with JSON")
+            raise SocketRefused(
+                Close.BAD_FRAME, "a binary frame; accepted are text frames with JSON"
+            )
         if frame.opcode is not Opcode.TEXT and frame.opcode is not Opcode.CONT:
             return None
         data = frame.data
@@ -215,14 +219,14 @@ class Wire(asyncio.Protocol):
             self._message += data
             data = self._message
         if len(data) > MAX_FRAME_BYTES:
-            raise Refused(Close.TOO_LARGE, f"accepted are at most {MAX_FRAME_BYTES} bytes")
+            raise SocketRefused(Close.TOO_LARGE, f"accepted are at most {MAX_FRAME_BYTES} bytes")
         if not frame.fin:
             return None
         self._message = None
         try:
             return str(data, "utf-8")
         except UnicodeDecodeError as error:
-            raise Refused(Close.NO_UTF8, f"no UTF-8 at byte {error.start}") from error
+            raise SocketRefused(Close.NO_UTF8, f"no UTF-8 at byte {error.start}") from error
 
     # Ending
 
@@ -246,7 +250,7 @@ class Wire(asyncio.Protocol):
     def unread(self) -> int:
         return self._transport.get_write_buffer_size()
 
-    def cut_slow(self) -> None:
+    def disconnect_slow(self) -> None:
         if self._talk:
             logger.warning("%s: reader too slow (%d)", self._talk, Close.TOO_SLOW)
             self._end_talk(Close.TOO_SLOW)
@@ -258,7 +262,7 @@ class Wire(asyncio.Protocol):
         if now >= self._ends_at:
             self._expire()
         elif self._talk and now >= self._heard_at + limits.silence:
-            self.close(Refused(Close.SILENT, f"no frame within {limits.silence:g} s"))
+            self.close(SocketRefused(Close.SILENT, f"no frame within {limits.silence:g} s"))
         else:
             silent = self._heard_at + limits.silence if self._talk else self._ends_at
             self._arm(min(self._ends_at, silent))

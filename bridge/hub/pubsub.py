@@ -37,7 +37,7 @@ class Listener(Protocol):
     def published(self, channel: bytes, data: bytes) -> None: ...
 
 
-class Feed:
+class PubSub:
     """The channels of this bridge, subscribed to again after every loss of the connection.
 
     ``client`` is one of ``bus.rooms.log_reader.async_client``. A heartbeat is published every

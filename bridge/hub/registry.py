@@ -11,16 +11,16 @@ from ipaddress import ip_address
 from typing import Protocol
 
 from bridge import metrics
-from bridge.protocol import Refused
+from bridge.protocol import SocketRefused
 from bus.rooms.ended_sessions import TICKET_SECONDS
 
 
-class Wire(Protocol):
+class SocketTransport(Protocol):
     """A connection as it is counted."""
 
     address: str
 
-    def close(self, refused: Refused) -> None: ...
+    def close(self, refused: SocketRefused) -> None: ...
 
     def abort(self) -> None: ...
 
@@ -36,58 +36,58 @@ class Guest(Protocol):
         ...
 
 
-class Census:
+class ConnectionRegistry:
     """Everything that is open on one bridge."""
 
     def __init__(self) -> None:
         self.empty = asyncio.Event()
         self.empty.set()
-        self._wires: set[Wire] = set()
+        self._transports: set[SocketTransport] = set()
         self._addresses: Counter[str] = Counter()
         # A list each: of the usual one or two, it is the smallest container.
         self._guests: dict[int, list[Guest]] = {}
-        # Sessions that were ended lately, and when, the first one first.
+        # LogoutWatch that were ended lately, and when, the first one first.
         self._ended: dict[str, float] = {}
 
     @property
     def size(self) -> int:
-        return len(self._wires)
+        return len(self._transports)
 
     @property
-    def wires(self) -> Sequence[Wire]:
-        return tuple(self._wires)
+    def transports(self) -> Sequence[SocketTransport]:
+        return tuple(self._transports)
 
-    def add(self, wire: Wire) -> None:
-        self._wires.add(wire)
-        self._addresses[_network(wire.address)] += 1
+    def add(self, transport: SocketTransport) -> None:
+        self._transports.add(transport)
+        self._addresses[_network(transport.address)] += 1
         self.empty.clear()
         metrics.CONNECTIONS.inc()
 
-    def remove(self, wire: Wire) -> None:
+    def remove(self, transport: SocketTransport) -> None:
         """Does nothing for one that was never added."""
-        if wire not in self._wires:
+        if transport not in self._transports:
             return
-        self._wires.remove(wire)
-        self._leave_address(wire.address)
+        self._transports.remove(transport)
+        self._leave_address(transport.address)
         metrics.CONNECTIONS.dec()
-        if not self._wires:
+        if not self._transports:
             self.empty.set()
 
-    def move(self, wire: Wire, address: str) -> None:
-        """A proxy said whom ``wire`` is from."""
-        self._leave_address(wire.address)
-        wire.address = address
+    def move(self, transport: SocketTransport, address: str) -> None:
+        """A proxy said whom ``transport`` is from."""
+        self._leave_address(transport.address)
+        transport.address = address
         self._addresses[_network(address)] += 1
 
     def at(self, address: str) -> int:
         """How many connections there are from where ``address`` is."""
         return self._addresses[_network(address)]
 
-    def welcome(self, guest: Guest) -> None:
+    def add_client(self, guest: Guest) -> None:
         """``guest`` has got in."""
         self._guests.setdefault(guest.user_id, []).append(guest)
 
-    def see_off(self, guest: Guest) -> None:
+    def remove_client(self, guest: Guest) -> None:
         guests = self._guests[guest.user_id]
         guests.remove(guest)
         if not guests:

@@ -9,7 +9,7 @@ import uuid
 from collections import defaultdict
 from itertools import islice
 
-from bridge.rooms import Rooms
+from bridge.hub.hub import Hub
 from bus.errors import SinkUnavailable
 from bus.rooms.presence import REFRESH_SECONDS, EphemeralPublisher, LocalPresence, UserRef
 
@@ -25,14 +25,14 @@ FINISH_SECONDS = 2.0
 MOST_TYPING = 20
 
 
-class Asides:
+class PresenceReporter:
     """Tells who is in this bridge's rooms, and who is typing there."""
 
-    def __init__(self, rooms: Rooms, asides: EphemeralPublisher) -> None:
+    def __init__(self, rooms: Hub, asides: EphemeralPublisher) -> None:
         self._rooms = rooms
         self._asides = asides
         self._typing: defaultdict[uuid.UUID, dict[int, str]] = defaultdict(dict)
-        # Rooms that are still to be told of in this round, and whose turn it is now.
+        # Hub that are still to be told of in this round, and whose turn it is now.
         self._round: list[uuid.UUID] = []
 
     def typing(self, room_id: uuid.UUID, user_id: int, name: str) -> None:

@@ -16,9 +16,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from bridge import http_rules, http_server, metrics
-from bridge.http_errors import RawHeaders, Refused, render
-from bridge.http_rules import MAX_BODY_BYTES, Head, Priorities
+from bridge import metrics
+from bridge.gateway import request_rules, server
+from bridge.gateway.errors import HttpRefused, RawHeaders, render
+from bridge.gateway.request_rules import MAX_BODY_BYTES, Head, Priorities
 from bus.errors import InvalidRpcMessage, RetryableError
 from bus.rpc import Answer, Failure, HeldRequest, Reply, RpcClient
 from bus.runtime import trace
@@ -69,7 +70,7 @@ class Settings:
             allowed_hosts=environment.words("ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]"),
             timeout=environment.seconds("GATEWAY_TIMEOUT", 30, minimum=0.1, maximum=60),
             max_held=environment.integer("GATEWAY_MAX_HELD", 2_000, minimum=1, maximum=100_000),
-            priorities=http_rules.parse_priorities(environment.words("GATEWAY_PRIORITIES")),
+            priorities=request_rules.parse_priorities(environment.words("GATEWAY_PRIORITIES")),
             proxies=environment.words("GATEWAY_TRUSTED_PROXIES"),
         )
 
@@ -97,7 +98,7 @@ class Gateway:
         with trace.continued(_traceparent(scope)):
             try:
                 response = await self._respond(scope, receive)
-            except Refused as refused:
+            except HttpRefused as refused:
                 response = _error(scope, refused)
             except BrowserGone:
                 logger.debug("the browser hung up: %s %s", scope["method"], scope["path"])
@@ -108,14 +109,14 @@ class Gateway:
 
     async def _respond(self, scope: Scope, receive: Receive) -> Response:
         with self._hold():
-            head = http_rules.admit(scope, self._settings.allowed_hosts)
+            head = request_rules.admit(scope, self._settings.allowed_hosts)
             body = await _read_body(head, receive)
             return _response(head, await self._ask(head, body, receive))
 
     @contextmanager
     def _hold(self) -> Iterator[None]:
         if self._held >= self._settings.max_held:
-            raise Refused(503, "too_many_held", "Too many requests are waiting.")
+            raise HttpRefused(503, "too_many_held", "Too many requests are waiting.")
         self._held += 1
         try:
             with metrics.HELD.track_inprogress():
@@ -127,7 +128,7 @@ class Gateway:
         """Holds the request until it is answered, its deadline passes or the browser goes."""
         timeout = self._settings.timeout
         request = _request(head, body, time.time() + timeout)
-        priority = http_rules.priority_of(head.target, self._settings.priorities)
+        priority = request_rules.priority_of(head.target, self._settings.priorities)
         asked_at = time.monotonic()
         answer = asyncio.wrap_future(self._client.send(request, priority))
         gone = asyncio.ensure_future(_disconnected(receive))
@@ -138,11 +139,11 @@ class Gateway:
                 return answer.result()
             if gone.done():
                 raise BrowserGone
-            raise Refused(504, "timeout", f"There was no answer within {timeout:g} seconds.")
+            raise HttpRefused(504, "timeout", f"There was no answer within {timeout:g} seconds.")
         except RetryableError as error:
-            raise Refused(503, "unavailable", "The request could not be queued.") from error
+            raise HttpRefused(503, "unavailable", "The request could not be queued.") from error
         except InvalidRpcMessage as error:
-            raise Refused(502, "bad_reply", "The answer could not be read.") from error
+            raise HttpRefused(502, "bad_reply", "The answer could not be read.") from error
         finally:
             answer.cancel()
             gone.cancel()
@@ -170,8 +171,8 @@ class BrowserGone(Exception):
 
 
 async def _read_body(head: Head, receive: Receive) -> bytes:
-    """The whole body. Raises Refused when it is too large or too slow, and BrowserGone."""
-    too_large = Refused(413, "body_too_large", f"A body may have {MAX_BODY_BYTES} bytes.")
+    """The whole body. Raises HttpRefused when it is too large or too slow, and BrowserGone."""
+    too_large = HttpRefused(413, "body_too_large", f"A body may have {MAX_BODY_BYTES} bytes.")
     if head.length is not None and head.length > MAX_BODY_BYTES:
         raise too_large
     body = bytearray()
@@ -188,7 +189,7 @@ async def _read_body(head: Head, receive: Receive) -> bytes:
                     raise too_large
     except TimeoutError:
         problem = f"The body did not arrive within {BODY_SECONDS:g} seconds."
-        raise Refused(408, "body_too_slow", problem, close=True) from None
+        raise HttpRefused(408, "body_too_slow", problem, close=True) from None
     return bytes(body)
 
 
@@ -219,15 +220,15 @@ def _request(head: Head, body: bytes, deadline: float) -> HeldRequest:
 def _response(head: Head, answer: Answer) -> Response:
     match answer:
         case Reply():
-            headers = http_rules.reply_headers(head.method, answer)
-            bodiless = head.method == "HEAD" or answer.status in http_rules.BODILESS
+            headers = request_rules.reply_headers(head.method, answer)
+            bodiless = head.method == "HEAD" or answer.status in request_rules.BODILESS
             return Response(answer.status, headers, b"" if bodiless else answer.body)
         case Failure(code=code):
             status, message = FAILURES[code]
-            raise Refused(status, code, message)
+            raise HttpRefused(status, code, message)
 
 
-def _error(scope: Scope, refused: Refused) -> Response:
+def _error(scope: Scope, refused: HttpRefused) -> Response:
     accepts = [value.decode("latin-1") for name, value in scope["headers"] if name == b"accept"]
     headers, body = render(refused, scope["method"], scope["path"], ",".join(accepts))
     headers.append((trace.HEADER.encode(), trace.traceparent().encode()))
@@ -250,12 +251,12 @@ def _length(body: bytes) -> tuple[bytes, bytes]:
 def main(environment: Environment) -> None:
     """Serves until SIGTERM or SIGINT; requests that are held then are still answered."""
     settings = Settings.from_environment(environment)
-    listener = http_server.listen(settings.host, settings.port)
+    listener = server.listen(settings.host, settings.port)
     client = RpcClient(settings.broker_url)
     ops = start_ops(environment, ready=Probes(_checks(settings.broker_url, client)))
     client.start()
     try:
-        http_server.serve(
+        server.serve(
             Gateway(client, settings),
             listener,
             proxies=settings.proxies,

@@ -9,13 +9,13 @@ from collections import deque
 from typing import assert_never
 
 from bridge import metrics, protocol
-from bridge.asides import Asides
-from bridge.census import Census
+from bridge.client.tickets import LOGGED_OUT, UNCHECKED, TicketVerifier
+from bridge.client.transport import SocketTransport
+from bridge.hub.hub import Hub
+from bridge.hub.presence import PresenceReporter
+from bridge.hub.registry import ConnectionRegistry
 from bridge.limits import Limits
-from bridge.protocol import Close, ErrorCode, FromBrowser, Reason, Refused
-from bridge.rooms import Rooms
-from bridge.tickets import LOGGED_OUT, UNCHECKED, TicketDesk
-from bridge.wire import Wire
+from bridge.protocol import Close, ErrorCode, FromBrowser, Reason, SocketRefused
 from bus.errors import SinkUnavailable
 from bus.rooms.log_writer import ANSWER_SECONDS
 from bus.rooms.model import Position
@@ -31,43 +31,43 @@ MOST_WAITING = 16
 
 NO_MEMBER = "You are not a member of this room, or your ticket is older than your membership."
 NOT_SUBSCRIBED = "You have not subscribed to this room."
-NO_TICKET = Refused(Close.BAD_TICKET, "no ticket came in time")
+NO_TICKET = SocketRefused(Close.BAD_TICKET, "no ticket came in time")
 UNAVAILABLE = "The room cannot be read now. Try again in a few seconds."
 
 
 class Connection:
-    """A ``bridge.wire.Talk`` on its one side, a ``bridge.room.Socket`` on the other."""
+    """A ``TransportHandler`` on its one side, a ``bridge.hub.room.Socket`` on the other."""
 
     __slots__ = (
         "_allowed",
         "_asides",
-        "_census",
-        "_desk",
         "_joined",
         "_limits",
+        "_registry",
         "_rooms",
         "_task",
         "_ticket",
+        "_transport",
+        "_verifier",
         "_waiting",
-        "_wire",
         "push",
     )
 
     def __init__(
         self,
-        wire: Wire,
-        desk: TicketDesk,
-        rooms: Rooms,
-        asides: Asides,
-        census: Census,
+        transport: SocketTransport,
+        verifier: TicketVerifier,
+        rooms: Hub,
+        asides: PresenceReporter,
+        registry: ConnectionRegistry,
         limits: Limits,
     ) -> None:
-        self.push = wire.push
-        self._wire = wire
-        self._desk = desk
+        self.push = transport.push
+        self._transport = transport
+        self._verifier = verifier
         self._rooms = rooms
         self._asides = asides
-        self._census = census
+        self._registry = registry
         self._limits = limits
         self._ticket: Ticket | None = None
         self._allowed: set[uuid.UUID] = set()
@@ -79,7 +79,7 @@ class Connection:
         metrics.SOCKETS.inc()
 
     def __str__(self) -> str:
-        return f"user {self.user_id} at {self._wire.address}"
+        return f"user {self.user_id} at {self._transport.address}"
 
     @property
     def user_id(self) -> int:
@@ -90,12 +90,12 @@ class Connection:
         return self._ticket.user_name if self._ticket else ""
 
     def received(self, message: str) -> None:
-        """Answers, now or as soon as the frames before it are answered. Raises Refused."""
+        """Answers, now or as soon as the frames before it are answered. Raises SocketRefused."""
         frame = protocol.decode(message)
         if self._task:
             self._waiting.append(frame)
             if len(self._waiting) == MOST_WAITING:
-                self._wire.hold(True)
+                self._transport.hold(True)
         elif isinstance(frame, protocol.Authenticate | protocol.Subscribe):
             self._waiting.append(frame)
             self._task = asyncio.create_task(self._answer_waiting())
@@ -107,30 +107,30 @@ class Connection:
             self._task.cancel()
         self._leave(self._joined)
         if self._ticket:
-            self._census.see_off(self)
+            self._registry.remove_client(self)
         metrics.SOCKETS.dec()
 
     def end_session(self, session: str) -> None:
         if self._ticket and self._ticket.session == session:
-            self._wire.close(Refused(Close.BAD_TICKET, LOGGED_OUT))
+            self._transport.close(SocketRefused(Close.BAD_TICKET, LOGGED_OUT))
 
     def dropped(self, room_id: uuid.UUID, reason: Reason) -> None:
         """The room took this socket out; only a fresh ticket lets it back in."""
         self._joined.discard(room_id)
         self._allowed.discard(room_id)
-        self._wire.send(protocol.encode(protocol.Unsubscribed(room_id, reason)))
+        self._transport.send(protocol.encode(protocol.Unsubscribed(room_id, reason)))
 
     async def _answer_waiting(self) -> None:
         try:
             while self._waiting:
                 await self._answer(self._waiting.popleft())
-        except Refused as refused:
-            self._wire.close(refused)
+        except SocketRefused as refused:
+            self._transport.close(refused)
         except Exception:
             logger.exception("%s: a frame was not answered", self)
-            self._wire.close(Refused(Close.BROKEN, "an error of the server"))
+            self._transport.close(SocketRefused(Close.BROKEN, "an error of the server"))
         self._task = None
-        self._wire.hold(False)
+        self._transport.hold(False)
 
     async def _answer(self, frame: FromBrowser) -> None:
         match frame:
@@ -148,36 +148,38 @@ class Connection:
         match frame:
             case protocol.Unsubscribe():
                 self._leave({frame.room_id})
-                self._wire.send(protocol.encode(protocol.Unsubscribed(frame.room_id, "requested")))
+                self._transport.send(
+                    protocol.encode(protocol.Unsubscribed(frame.room_id, "requested"))
+                )
             case protocol.Typing() if frame.room_id in self._joined:
                 self._asides.typing(frame.room_id, ticket.user_id, ticket.user_name)
             case protocol.Typing():
                 self._refuse_room("forbidden", NOT_SUBSCRIBED, frame.room_id)
             case protocol.Ping():
-                self._wire.send(PONG)
+                self._transport.send(PONG)
             case _:
                 assert_never(frame)
 
     def _ticket_or_refuse(self) -> Ticket:
         if not self._ticket:
-            raise Refused(Close.BAD_TICKET, "the first frame must be “authenticate”")
+            raise SocketRefused(Close.BAD_TICKET, "the first frame must be “authenticate”")
         return self._ticket
 
     async def _authenticate(self, token: str) -> None:
         if not self._ticket:
             # It came in time; whether Redis answers in time is not the browser's fault.
-            self._expire_in(CHECKING_SECONDS, Refused(Close.TRY_LATER, UNCHECKED))
-        ticket = await self._desk.take(token)
+            self._expire_in(CHECKING_SECONDS, SocketRefused(Close.TRY_LATER, UNCHECKED))
+        ticket = await self._verifier.take(token)
         if self._ticket and ticket.user_id != self._ticket.user_id:
-            raise Refused(Close.BAD_TICKET, "the ticket is another user's")
-        if self._census.has_ended(ticket.session):
-            raise Refused(Close.BAD_TICKET, f"ticket refused: {LOGGED_OUT}")
+            raise SocketRefused(Close.BAD_TICKET, "the ticket is another user's")
+        if self._registry.has_ended(ticket.session):
+            raise SocketRefused(Close.BAD_TICKET, f"ticket refused: {LOGGED_OUT}")
         if not self._ticket:
             self._enter(ticket)
         if ticket.issued_at >= self._issued_at:
             self._renew(ticket)
         user = UserRef(ticket.user_id, ticket.user_name)
-        self._wire.send(protocol.encode(protocol.Ready(user, round(self._limits.refresh))))
+        self._transport.send(protocol.encode(protocol.Ready(user, round(self._limits.refresh))))
 
     @property
     def _issued_at(self) -> float:
@@ -188,17 +190,17 @@ class Connection:
         self._expire_in(self._limits.refresh, NO_TICKET)
         self._allowed = set(ticket.room_ids)
         for room_id in self._leave(self._joined - self._allowed):
-            self._wire.send(protocol.encode(protocol.Unsubscribed(room_id, "removed")))
+            self._transport.send(protocol.encode(protocol.Unsubscribed(room_id, "removed")))
 
     def _enter(self, ticket: Ticket) -> None:
         most = self._limits.sockets_per_user
-        if len(self._census.guests(ticket.user_id)) >= most:
-            raise Refused(Close.TOO_MANY, f"{most} sockets of this user are open")
+        if len(self._registry.guests(ticket.user_id)) >= most:
+            raise SocketRefused(Close.TOO_MANY, f"{most} sockets of this user are open")
         self._ticket = ticket
-        self._census.welcome(self)
+        self._registry.add_client(self)
 
-    def _expire_in(self, seconds: float, refusal: Refused) -> None:
-        self._wire.expire(asyncio.get_running_loop().time() + seconds, refusal)
+    def _expire_in(self, seconds: float, refusal: SocketRefused) -> None:
+        self._transport.expire(asyncio.get_running_loop().time() + seconds, refusal)
 
     async def _subscribe(self, ticket: Ticket, frame: protocol.Subscribe) -> None:
         room_id = frame.room_id
@@ -222,7 +224,7 @@ class Connection:
         self._refuse_room("forbidden", NO_MEMBER, room_id)
 
     def _refuse_room(self, code: ErrorCode, message: str, room_id: uuid.UUID) -> None:
-        self._wire.send(protocol.encode(protocol.Error(code, message, room_id)))
+        self._transport.send(protocol.encode(protocol.Error(code, message, room_id)))
 
     def _leave(self, room_ids: set[uuid.UUID]) -> list[uuid.UUID]:
         """Leaves those of ``room_ids`` that were joined, and returns them."""

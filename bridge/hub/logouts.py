@@ -5,23 +5,25 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from bridge.census import Census
-from bridge.feed import Feed
+from bridge.hub.pubsub import PubSub
+from bridge.hub.registry import ConnectionRegistry
 from bus.errors import SinkUnavailable
 from bus.rooms.ended_sessions import CHANNEL, EndedSession, SessionLogReader
 
 logger = logging.getLogger(__name__)
 
 
-class Sessions:
+class LogoutWatch:
     """Hears of ended sessions on their channel, and reads their log whenever it may have missed
     something, and every now and then."""
 
-    def __init__(self, feed: Feed, reader: SessionLogReader, census: Census) -> None:
+    def __init__(
+        self, pubsub: PubSub, reader: SessionLogReader, registry: ConnectionRegistry
+    ) -> None:
         self._reader = reader
-        self._census = census
+        self._registry = registry
         self._doubted = asyncio.Event()
-        feed.subscribe(CHANNEL, self)
+        pubsub.subscribe(CHANNEL, self)
 
     def subscribed(self, channel: bytes) -> None:
         self._doubted.set()
@@ -33,7 +35,7 @@ class Sessions:
             logger.warning("what was published of sessions cannot be read; reading their log")
             self._doubted.set()
             return
-        self._census.end_session(ended.user_id, ended.session)
+        self._registry.end_session(ended.user_id, ended.session)
 
     async def keep_up(self, interval: float) -> None:
         """Reads the log when it is doubted, and every ``interval`` seconds, until cancelled."""
@@ -46,6 +48,6 @@ class Sessions:
             self._doubted.clear()
             try:
                 for ended in await self._reader.read():
-                    self._census.end_session(ended.user_id, ended.session)
+                    self._registry.end_session(ended.user_id, ended.session)
             except SinkUnavailable as error:
                 logger.debug("the log of ended sessions cannot be read: %s", error)

@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
 
-from bridge.asides import TURN_SECONDS, Asides
+from bridge.hub.presence import TURN_SECONDS, PresenceReporter
 from bus.rooms.presence import LIFE_SECONDS, LocalPresence, UserRef
 
 ROOMS = 20_000
@@ -31,7 +31,7 @@ class QuickLoop(asyncio.SelectorEventLoop):
         super()._run_once()
 
 
-class Rooms:
+class Hub:
     """As many as that, in which nobody is."""
 
     def __init__(self, count: int = ROOMS) -> None:
@@ -70,8 +70,8 @@ class Told:
 
 def test_all_rooms_are_told_in_time_and_typing_does_not_wait_for_them() -> None:
     async def play() -> tuple[Told, float]:
-        told, rooms, loop = Told(), Rooms(), asyncio.get_running_loop()
-        asides = Asides(rooms, told)  # type: ignore[arg-type]
+        told, rooms, loop = Told(), Hub(), asyncio.get_running_loop()
+        asides = PresenceReporter(rooms, told)  # type: ignore[arg-type]
         work = asyncio.create_task(asides.keep_up())
         await asyncio.sleep(30)
         rooms.changed |= set(rooms.ids())  # everybody comes back
@@ -95,14 +95,14 @@ def test_all_rooms_are_told_in_time_and_typing_does_not_wait_for_them() -> None:
 
 def test_who_goes_while_the_room_is_being_told_of_is_told_of_again() -> None:
     async def play() -> list[float]:
-        told, rooms = Told(), Rooms(1)
+        told, rooms = Told(), Hub(1)
 
         def leave() -> None:
             told.meanwhile = None
             rooms.changed.update(rooms.ids())
 
         told.meanwhile = leave
-        work = asyncio.create_task(Asides(rooms, told).keep_up())  # type: ignore[arg-type]
+        work = asyncio.create_task(PresenceReporter(rooms, told).keep_up())  # type: ignore[arg-type]
         await asyncio.sleep(2.5 * TURN_SECONDS)
         work.cancel()
         (times,) = told.present.values()

@@ -19,7 +19,7 @@ class Reader(Protocol):
         """Bytes that wait for it."""
         ...
 
-    def cut_slow(self) -> None:
+    def disconnect_slow(self) -> None:
         """It was behind too far, or read too little."""
         ...
 
@@ -33,7 +33,7 @@ class Backlog:
     taken: int = 0
 
 
-class Backlogs:
+class SlowReaders:
     """The readers of one server for whom more waits than the transport likes to hold.
 
     One is cut off when more than ``limits.unread`` waits for it, or when it takes less than
@@ -67,7 +67,7 @@ class Backlogs:
             self._note(backlog, reader.unread, now)
             if backlog.unread > self._limits.unread or backlog.since <= now - self._limits.behind:
                 self.end(reader)
-                reader.cut_slow()
+                reader.disconnect_slow()
         metrics.UNREAD.set(sum(backlog.unread for backlog in self._backlogs.values()))
         self._is_watching = bool(self._backlogs)
         if self._is_watching:

@@ -1,0 +1,1 @@
+"""One browser: its TCP connection, its frames, and the conversation on it."""
