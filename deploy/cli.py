@@ -18,18 +18,18 @@ from deploy.processes import load
 # Word → its help and the module with its ``add_arguments(parser)`` and
 # ``run(arguments, environment) -> exit code``.
 WORDS = {
-    "up": ("run all of chatbus on this machine", "deploy.local"),
-    "run": ("run one process", "deploy.run"),
+    "up": ("run all of chatbus on this machine", "deploy.commands.up"),
+    "run": ("run one process", "deploy.commands.run"),
     "migrate": ("bring the database to this version", "webapp.project.migrate"),
     "import": ("publish a file of messages", "webapp.importing.command"),
     "replay": ("feed the archive to one consumer again", "consumers.replay"),
-    "topology": ("compare the broker with the code, and make it agree", "deploy.topology"),
-    "deadletters": ("look at dead letters, redrive or drop them", "deploy.deadletters"),
-    "trace": ("say where a message is", "deploy.trace"),
-    "status": ("show queues, servers and processes", "deploy.status"),
-    "pause": ("stop a queue's consumers, and let it fill", "deploy.pause"),
-    "resume": ("let a paused queue's consumers go on", "deploy.resume"),
-    "asyncapi": ("describe the bus and the socket as AsyncAPI", "deploy.asyncapi"),
+    "topology": ("compare the broker with the code, and make it agree", "deploy.commands.topology"),
+    "deadletters": ("look at dead letters, redrive or drop them", "deploy.commands.deadletters"),
+    "trace": ("say where a message is", "deploy.commands.trace"),
+    "status": ("show queues, servers and processes", "deploy.commands.status"),
+    "pause": ("stop a queue's consumers, and let it fill", "deploy.commands.pause"),
+    "resume": ("let a paused queue's consumers go on", "deploy.commands.resume"),
+    "asyncapi": ("describe the bus and the socket as AsyncAPI", "deploy.commands.asyncapi"),
 }
 
 
@@ -122,7 +122,7 @@ def _show_version() -> int:
 
 
 def _take_settings_from(data: Path) -> None:
-    from deploy.data_folder import running_settings
+    from deploy.local.data_folder import running_settings
 
     for name, value in running_settings(data).items():
         if not os.environ.get(name):

@@ -16,7 +16,7 @@ import pytest
 import redis
 import requests
 
-from deploy.child import Child, Program
+from deploy.local.child import Child, Program
 from tests.conftest import run_server
 from tests.support.ports import HOST, free_port
 from tests.support.queues import waiting

@@ -22,7 +22,7 @@ import redis
 from bus.errors import PermanentError, SinkUnavailable
 from bus.rooms.log_writer import RoomLogWriter
 from bus.rooms.model import keys_of
-from deploy.child import Program
+from deploy.local.child import Program
 from tests.conftest import run_server
 from tests.contract.chat import added, posted, removed
 from tests.support.servers import Redis, ServerMissing

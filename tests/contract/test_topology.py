@@ -24,7 +24,7 @@ from bus.runtime.settings import Environment
 from bus.topology import GATE, MONGO_WRITER, QUEUES, REDIS_PUBLISHER
 from bus.transport.admin import Link
 from bus.transport.rabbitmq.management_api import BindingInfo, Management, QueueInfo
-from deploy import topology as command
+from deploy.commands import topology as command
 from tests.conftest import run_server
 from tests.support.events import posted
 from tests.support.ports import HOST, free_port

@@ -26,7 +26,7 @@ from bus.runtime.settings import Environment
 from bus.topology import CONSUMERS, EVENT_QUEUES, GATE, MONGO_WRITER, Queue, pause_queue
 from bus.transport.factory import subscribe
 from bus.transport.rabbitmq.management_api import Management
-from deploy import topology as command
+from deploy.commands import topology as command
 from tests.conftest import run_server
 from tests.support.events import posted
 from tests.support.rabbitmq import RabbitMQ

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import requests
 
-from deploy.child import Child, Program
+from deploy.local.child import Child, Program
 from tests.support.ports import HOST
 from tests.support.wait import wait_until
 

@@ -19,7 +19,7 @@ import psutil
 import requests
 
 from bus.topology import CONSUMERS, Queue
-from deploy.child import Child, Program
+from deploy.local.child import Child, Program
 from tests.fault.bridges import running_bridge
 from tests.support.load import Load
 from tests.support.person import Person

@@ -22,7 +22,7 @@ from bus.runtime.settings import Environment
 from bus.topology import ARCHIVE, EVENT_QUEUES, MONGO_WRITER, REDIS_PUBLISHER
 from bus.transport.admin import Link, declare
 from consumers.mongo_writer import MongoWriter, open_messages
-from deploy import trace
+from deploy.commands import trace
 from tests.support.command import chatbus
 from tests.support.events import BOB, ROOM, added, deleted, edited, posted
 from tests.support.letters import TRACE, bury

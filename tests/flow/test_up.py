@@ -13,7 +13,7 @@ import pytest
 import redis
 import requests
 
-from deploy.data_folder import running_settings
+from deploy.local.data_folder import running_settings
 from deploy.processes import PROCESSES
 from tests.support.ports import HOST, free_ports, is_open
 from tests.support.stack import PORTS, Stack

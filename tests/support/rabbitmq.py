@@ -15,7 +15,7 @@ from contextlib import contextmanager
 import psutil
 import requests
 
-from deploy.child import Child, Program
+from deploy.local.child import Child, Program
 from tests.support.ports import HOST, free_port, is_open
 from tests.support.servers import Server, executable
 from tests.support.wait import wait_until

@@ -23,7 +23,7 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Self
 
-from deploy.child import Child, Program
+from deploy.local.child import Child, Program
 from tests.support.ports import HOST, free_port, is_open
 from tests.support.wait import wait_until
 

@@ -19,8 +19,8 @@ from bus import events, topology
 from bus.events import EmptyData, RoomArchived, RoomCreated, RoomNameData, RoomRenamed
 from bus.rooms.model import Entry, Position
 from bus.rooms.presence import UserRef
-from deploy import asyncapi
 from deploy.cli import main
+from deploy.commands import asyncapi
 from tests.support.events import ALICE, BOB, ROOM, added, deleted, edited, posted, removed
 
 Json = dict[str, Any]

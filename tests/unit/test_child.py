@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import psutil
 import pytest
 
-from deploy.child import FIRST_DELAY, LONGEST_DELAY, Child, Program
+from deploy.local.child import FIRST_DELAY, LONGEST_DELAY, Child, Program
 from tests.support.wait import wait_until
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from deploy.cli import WORDS
-from deploy.data_folder import DataFolder, format_settings, parse_settings
+from deploy.local.data_folder import DataFolder, format_settings, parse_settings
 from deploy.processes import PROCESSES
 from tests.support.ports import HOST, free_port
 
@@ -151,7 +151,7 @@ def test_starting_one_process_imports_only_that_one() -> None:
     imported = set(result.stdout.split())
     assert "consumers.mongo_writer" in imported
     assert imported <= {
-        *("deploy", "deploy.cli", "deploy.processes", "deploy.run"),
+        *("deploy", "deploy.cli", "deploy.processes", "deploy.commands", "deploy.commands.run"),
         *("consumers", "consumers.process", "consumers.mongo_writer"),
     }
 

@@ -17,7 +17,7 @@ from bridge.gateway import app
 from bus.runtime.settings import Environment
 from bus.ticket import KeySet
 from bus.transport.rabbitmq.management_api import Management
-from deploy.local import DATABASE_PROCESSES
+from deploy.commands.up import DATABASE_PROCESSES
 from deploy.processes import PROCESSES
 
 ROOT = Path(__file__).parents[2]

@@ -16,7 +16,7 @@ from bus.topology import (
     Binding,
     Queue,
 )
-from deploy.local import STOP_STAGES
+from deploy.commands.up import STOP_STAGES
 from deploy.processes import PROCESSES
 
 

@@ -9,10 +9,10 @@ import pytest
 
 from bus.errors import SettingError
 from bus.runtime.settings import Environment
-from deploy import status
-from deploy.probing import look, targets_of
-from deploy.snapshot import ProcessSample, QueueSample, Snapshot, StoreSample, compare
-from deploy.status_view import lines
+from deploy.commands import status
+from deploy.inspect.probe import look, targets_of
+from deploy.inspect.report import ProcessSample, QueueSample, Snapshot, StoreSample, compare
+from deploy.inspect.status_view import lines
 from tests.support.ports import HOST, free_port
 
 QUEUE = "chat.mongo_writer"

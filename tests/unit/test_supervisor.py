@@ -13,10 +13,10 @@ import pytest
 from bridge.gateway import app
 from bus.runtime.settings import Environment
 from consumers import request_worker
-from deploy.child import Program
-from deploy.local import STOP_STAGES
+from deploy.commands.up import STOP_STAGES
+from deploy.local.child import Program
+from deploy.local.supervisor import STOP_SIGNALS, Stage, Supervisor
 from deploy.processes import PROCESSES
-from deploy.supervisor import STOP_SIGNALS, Stage, Supervisor
 from webapp.project import server
 
 MINIMUM = Environment({"BROKER_URL": "redis://127.0.0.1/"})

@@ -9,7 +9,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from deploy.snapshot import ProcessSample, QueueReport, Report, StoreSample
+from deploy.inspect.report import ProcessSample, QueueReport, Report, StoreSample
 
 QUEUE_COLUMNS = ("queue", "waiting", "in/s", "out/s", "consumers", "oldest", "dead letters", "")
 SERVER_COLUMNS = ("server", "answers in", "")

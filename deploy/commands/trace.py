@@ -16,9 +16,9 @@ from bus import events
 from bus.errors import SettingError
 from bus.runtime.settings import Environment
 from bus.topology import EVENT_QUEUES, Queue
-from deploy import whereabouts
-from deploy.letter_view import escaped
-from deploy.whereabouts import Answer, ask
+from deploy.inspect import message_lookup
+from deploy.inspect.dead_letter_view import escaped
+from deploy.inspect.message_lookup import Answer, ask
 
 # RFC 9562: version 7 begins with the time, in milliseconds.
 TIME_ORDERED = 7
@@ -71,12 +71,12 @@ def _search(
 ) -> list[Part]:
     """Asks every place, those first that may tell the event's room and type."""
     on_broker = _broker(environment)
-    accepted = on_broker(whereabouts.accepted, event_id, within)
-    dead = [on_broker(whereabouts.dead, queue, event_id) for queue in EVENT_QUEUES]
+    accepted = on_broker(message_lookup.accepted, event_id, within)
+    dead = [on_broker(message_lookup.dead, queue, event_id) for queue in EVENT_QUEUES]
     room_id = room_id or _room(_facts([accepted, *dead]))
     logged = _logged(environment, room_id, event_id)
     facts = _facts([accepted, *dead, logged])
-    stored = ask("MongoDB", partial(whereabouts.stored, environment, event_id, facts))
+    stored = ask("MongoDB", partial(message_lookup.stored, environment, event_id, facts))
     if room_id is None and (room_id := _room(stored.facts)):
         logged = _logged(environment, room_id, event_id)
         facts = _facts([accepted, *dead, logged])
@@ -85,19 +85,19 @@ def _search(
     is_accepted = _found(parts)
     for queue, buried in zip(EVENT_QUEUES, dead, strict=True):
         if _takes(queue, facts):
-            sunk = whereabouts.sink_of(queue, stored=stored, logged=logged)
-            answer = on_broker(whereabouts.waiting, queue, sunk, buried, is_accepted)
+            sunk = message_lookup.sink_of(queue, stored=stored, logged=logged)
+            answer = on_broker(message_lookup.waiting, queue, sunk, buried, is_accepted)
             parts.append(Part("waiting", answer, queue.name))
     return parts
 
 
 def _logged(environment: Environment, room_id: uuid.UUID | None, event_id: uuid.UUID) -> Answer:
-    return ask("Redis", lambda: whereabouts.logged(environment.redis_url(), room_id, event_id))
+    return ask("Redis", lambda: message_lookup.logged(environment.redis_url(), room_id, event_id))
 
 
 def _broker(environment: Environment) -> Callable[..., Answer]:
     """Asks the broker, unless it gave no answer the first time: a stalled one takes seconds."""
-    broker = ask("the broker", partial(whereabouts.broker, environment))
+    broker = ask("the broker", partial(message_lookup.broker, environment))
     if broker.state == "unknown":
         return lambda lookup, *arguments: broker
     url = environment.broker_url()

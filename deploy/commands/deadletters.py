@@ -15,7 +15,7 @@ from bus.errors import SettingError
 from bus.publishing import Publisher
 from bus.runtime.settings import Environment
 from bus.topology import QUEUES, Queue
-from deploy import letter_view
+from deploy.inspect import dead_letter_view
 
 SHOWN = 100
 DONE = {"redrive": "redriven", "drop": "dropped"}
@@ -82,9 +82,9 @@ def _look(url: str, search: Search, arguments: argparse.Namespace) -> int:
     if arguments.json:
         _print_json(found)
     elif arguments.action == "show":
-        print("\n".join(letter_view.page(letter) for letter in found), end="")
+        print("\n".join(dead_letter_view.page(letter) for letter in found), end="")
     else:
-        letter_view.print_list(found)
+        dead_letter_view.print_list(found)
     if not arguments.json:
         there = ", ".join(f"{name} holds {number:,}" for name, number in held.items())
         print(f"{_letters(len(found))} shown; {there}")
@@ -106,7 +106,9 @@ def _settle(url: str, search: Search, arguments: argparse.Namespace) -> int:
         if arguments.json:
             _print_json(chosen, action=done)
         else:
-            print("".join(f"{done}: {letter_view.line(letter)}\n" for letter in chosen), end="")
+            print(
+                "".join(f"{done}: {dead_letter_view.line(letter)}\n" for letter in chosen), end=""
+            )
 
     with closing(Publisher(url)) as publisher:
         _walk(url, search, handle)
@@ -168,7 +170,7 @@ def _positive(text: str) -> int:
 
 def _print_json(letters: list[DeadLetter], **more: str) -> None:
     for letter in letters:
-        print(json.dumps(more | letter_view.document(letter), default=str))
+        print(json.dumps(more | dead_letter_view.document(letter), default=str))
 
 
 def _letters(number: int) -> str:

@@ -19,8 +19,8 @@ from bus.errors import SettingError
 from bus.runtime.settings import Environment
 from bus.topology import Queue
 from bus.transport.admin import Link, is_amqp
-from deploy.checks import URLS, addresses_of
-from deploy.snapshot import ProcessSample, QueueSample, Snapshot, StoreSample
+from deploy.inspect.report import ProcessSample, QueueSample, Snapshot, StoreSample
+from deploy.local.preflight import URLS, addresses_of
 
 ANSWER_SECONDS = 3.0
 

@@ -6,7 +6,7 @@ import argparse
 
 from bus.consuming.pause import resume
 from bus.runtime.settings import Environment
-from deploy.pause import add_name, queue_named, waiting
+from deploy.commands.pause import add_name, queue_named, waiting
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -11,13 +11,13 @@ from pathlib import Path
 
 from bus.runtime.settings import Environment
 from bus.topology import EVENT_CONSUMERS
-from deploy.addresses import authority, ops_targets, ports_from, show
-from deploy.checks import URLS, check_ports, check_reachable, check_settings
-from deploy.child import Program
-from deploy.data_folder import DataFolder
-from deploy.embedded import embed
+from deploy.local.child import Program
+from deploy.local.data_folder import DataFolder
+from deploy.local.embedded import embed
+from deploy.local.ports import authority, ops_targets, ports_from, show
+from deploy.local.preflight import URLS, check_ports, check_reachable, check_settings
+from deploy.local.supervisor import Stage, Stopped, Supervisor
 from deploy.processes import PROCESSES
-from deploy.supervisor import Stage, Stopped, Supervisor
 
 START_SECONDS = 90.0
 # They publish, so they wait for the queues, too.

@@ -12,8 +12,8 @@ from pathlib import Path
 from urllib.parse import quote
 
 from bus.errors import SettingError
-from deploy.child import Program
-from deploy.data_folder import write_private
+from deploy.local.child import Program
+from deploy.local.data_folder import write_private
 
 HOST = "127.0.0.1"
 PROBE_SECONDS = 1.0

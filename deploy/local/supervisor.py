@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from bus.errors import BusError, SettingError
-from deploy.child import Child, Program
+from deploy.local.child import Child, Program
 
 logger = logging.getLogger(__name__)
 

@@ -11,10 +11,10 @@ import msgspec
 
 from bus.errors import SettingError
 from bus.runtime.settings import Environment
-from deploy.checks import URLS
-from deploy.probing import Target, look, targets_of
-from deploy.snapshot import Report, compare
-from deploy.status_view import lines, picture
+from deploy.inspect.probe import Target, look, targets_of
+from deploy.inspect.report import Report, compare
+from deploy.inspect.status_view import lines, picture
+from deploy.local.preflight import URLS
 
 SAMPLE_SECONDS = 1.0
 LONGEST_INTERVAL = 3_600.0

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from bus.errors import RetryableError, SettingError
 from bus.runtime.settings import BROKER_SCHEMES, MONGO_SCHEMES, REDIS_SCHEMES, Environment
 from bus.ticket import KeySet
-from deploy.addresses import authority
+from deploy.local.ports import authority
 
 REACH_SECONDS = 5.0
 DATABASE_SCHEMES = ("sqlite", "mysql")

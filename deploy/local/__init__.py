@@ -1,0 +1,1 @@
+"""What `chatbus up` needs to run everything on one machine."""
