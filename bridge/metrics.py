@@ -29,7 +29,7 @@ RECOVERIES = Counter(
     "Subscriptions with a position: whole, or reset because the log could not tell",
     ["outcome"],
 )
-ROOMS = Gauge("chatbus_bridge_rooms", "Hub that a socket of this bridge listens to")
+ROOMS = Gauge("chatbus_bridge_rooms", "Rooms that a socket of this bridge listens to")
 EVENTS = Counter("chatbus_bridge_events", "Events that came on the rooms' channels")
 FRAMES = Counter("chatbus_bridge_frames", "Event frames written to sockets")
 LAG_SECONDS = Histogram(
