@@ -12,8 +12,7 @@ import pytest
 from bus import events
 from bus.admin import dead_letters, queue_lock
 from bus.admin.dead_letters import DeadLetterQueue, open_dead_letters
-from bus.consuming.dead_letter import DeadLetter
-from bus.consuming.dead_letter_publisher import INVALID, REFUSED, dead_letter
+from bus.consuming.dead_letter import INVALID, REFUSED, DeadLetter, to_dead_letter
 from bus.errors import BrokerUnavailable, PublishRefused, QueueBusy
 from bus.message import Delivery, Message
 from bus.publishing import Publisher
@@ -109,7 +108,7 @@ def test_a_redriven_message_is_as_it_was_and_counts_its_rounds(
             "x-routing-key": first_key,
             "x-redriven": redriven,
         }
-        publisher.publish(dead_letter(MONGO_WRITER, message, REFUSED, ValueError("again"), 1))
+        publisher.publish(to_dead_letter(MONGO_WRITER, message, REFUSED, ValueError("again"), 1))
         [again] = look(broker_url)
         assert (again.routing_key, again.redriven) == (first_key, redriven)
     assert first_key.startswith("room.")

@@ -15,7 +15,7 @@ import pytest
 
 from bus.admin import queue_lock
 from bus.admin.dead_letters import BATCH, open_dead_letters
-from bus.consuming.dead_letter_publisher import INVALID
+from bus.consuming.dead_letter import INVALID
 from bus.message import Message
 from bus.publishing import Publisher
 from bus.runtime.process import die_with_parent

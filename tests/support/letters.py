@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bus import events
-from bus.consuming.dead_letter_publisher import REFUSED, dead_letter
+from bus.consuming.dead_letter import REFUSED, to_dead_letter
 from bus.events import Event
 from bus.message import Delivery, Message
 from bus.publishing import Publisher
@@ -24,7 +24,7 @@ def bury(
     """Makes ``buried`` dead letters of ``queue``; their ids, in order."""
     messages = [events.to_message(event) for event in buried]
     publisher.publish(
-        *(dead_letter(queue, _delivery(m), reason, ValueError(error), 3) for m in messages)
+        *(to_dead_letter(queue, _delivery(m), reason, ValueError(error), 3) for m in messages)
     )
     return [message.message_id for message in messages]
 
