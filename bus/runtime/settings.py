@@ -11,6 +11,7 @@ from bus.errors import SettingError
 
 BROKER_SCHEMES = ("amqp", "amqps", "redis", "rediss")
 REDIS_SCHEMES = ("redis", "rediss", "unix")
+API_SCHEMES = ("http", "https")
 MONGO_SCHEMES = ("mongodb", "mongodb+srv")
 
 
@@ -75,8 +76,16 @@ class Environment:
             _check_readable(name, part)
         return value
 
+    def optional_url(self, name: str, schemes: tuple[str, ...]) -> str | None:
+        """Like ``url``; None when the variable is absent or empty."""
+        return self.url(name, schemes) if self.values.get(name, "").strip() else None
+
     def broker_url(self) -> str:
         return self.url("BROKER_URL", BROKER_SCHEMES)
+
+    def broker_api_url(self) -> str | None:
+        """Where RabbitMQ's management API listens, if not at its usual port."""
+        return self.optional_url("BROKER_API_URL", API_SCHEMES)
 
     def redis_url(self) -> str:
         return self.url("REDIS_URL", REDIS_SCHEMES)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from bus.errors import RetryableError
 from bus.runtime.settings import Environment
+from webapp.project import setup
 
 EXIT_MALFORMED = 3
 
@@ -26,10 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, environment: Environment) -> int:
     """Imports the file; the exit status. Raises BusError when a server stays away."""
-    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "webapp.project.settings")
-    import django
-
-    django.setup()
+    setup()
     from django.db import DatabaseError
 
     from webapp.importing.importer import import_file

@@ -4,12 +4,9 @@ tells the bridges of log-outs that Redis did not take."""
 from __future__ import annotations
 
 import logging
-import os
 import threading
 import uuid
 from contextlib import closing
-
-import django
 
 from bus.errors import PermanentError, RetryableError
 from bus.runtime.backoff import Backoff
@@ -17,6 +14,7 @@ from bus.runtime.health import Check, Probes
 from bus.runtime.ops_server import start_ops
 from bus.runtime.process import notify_ready, stop_event
 from bus.runtime.settings import Environment
+from webapp.project import setup
 
 logger = logging.getLogger(__name__)
 
@@ -26,8 +24,7 @@ ROOMS_PER_SWEEP = 100
 
 def main(environment: Environment) -> None:
     """Sweeps until SIGTERM or SIGINT; outages of what it needs are waited out."""
-    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "webapp.project.settings")
-    django.setup()
+    setup()
     stop = stop_event()
     with closing(start_ops(environment, ready=Probes(_checks()))):
         notify_ready()

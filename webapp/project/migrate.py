@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import os
 
 from bus.errors import RetryableError
 from bus.runtime.settings import Environment
+from webapp.project import setup
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -15,12 +15,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, environment: Environment) -> int:
     """Applies the migrations that are missing. Raises RetryableError when the database is away."""
-    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "webapp.project.settings")
-    import django
+    setup()
     from django.core.management import call_command
     from django.db import OperationalError
 
-    django.setup()
     try:
         call_command("migrate", interactive=False, verbosity=0, skip_checks=True)
     except OperationalError as error:

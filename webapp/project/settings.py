@@ -9,7 +9,7 @@ import dj_database_url
 from csp.constants import NONE, SELF
 
 from bus.errors import SettingError
-from bus.runtime.settings import Environment
+from bus.runtime.settings import REDIS_SCHEMES, Environment
 from bus.ticket import KeySet
 
 _environment = Environment(os.environ)
@@ -44,14 +44,10 @@ _DATABASE_OPTIONS: dict[str, dict[str, Any]] = {
 
 # Of this program.
 BROKER_URL = _environment.broker_url()
-BROKER_API_URL = (
-    _environment.url("BROKER_API_URL", ("http", "https"))
-    if _environment.values.get("BROKER_API_URL")
-    else None
-)
+BROKER_API_URL = _environment.broker_api_url()
 MONGO_URL = _environment.mongo_url()
 # Only log-outs go there, so that their sockets end at once.
-REDIS_URL = _environment.redis_url() if _environment.values.get("REDIS_URL") else None
+REDIS_URL = _environment.optional_url("REDIS_URL", REDIS_SCHEMES)
 ARCHIVE = _environment.flag("ARCHIVE", True)
 TICKET_KEYS = KeySet.from_environment(_environment)
 BRIDGE_URL = _environment.url("BRIDGE_URL", ("ws", "wss"), "ws://{host}:8001/")

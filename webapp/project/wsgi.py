@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-import os
+from importlib import import_module
 
-from django.core.wsgi import get_wsgi_application
-from django.urls import get_resolver
+from django.core.handlers.wsgi import WSGIHandler
 
-os.environ.setdefault("DJANGO_SETTINGS_MODULE", "webapp.project.settings")
-application = get_wsgi_application()
-# Loads every view: what a bad setting breaks is broken now, not in the first request.
-get_resolver().url_patterns  # noqa: B018
+from webapp.project import setup
+
+
+def _application() -> WSGIHandler:
+    """Imports every view first, so that a bad setting fails here, not in the first request."""
+    setup()
+    import_module("webapp.project.urls")
+    return WSGIHandler()
+
+
+application = _application()

@@ -93,10 +93,7 @@ class Management:
     @classmethod
     def from_environment(cls, environment: Environment) -> Self:
         """By BROKER_URL and BROKER_API_URL. Raises SettingError."""
-        api_url = None
-        if environment.values.get("BROKER_API_URL"):
-            api_url = environment.url("BROKER_API_URL", ("http", "https"))
-        return cls.from_url(environment.broker_url(), api_url)
+        return cls.from_url(environment.broker_url(), environment.broker_api_url())
 
     def exchanges(self) -> list[ExchangeInfo]:
         return self._list("exchanges", ExchangeInfo)

@@ -73,3 +73,14 @@ def test_redis_urls_are_accepted(url: str) -> None:
 def test_the_members_of_a_replica_set_are_accepted() -> None:
     url = "mongodb://u:p@a:27017,b:27018,c/chat?replicaSet=rs0"
     assert Environment({"MONGO_URL": url}).mongo_url() == url
+
+
+@pytest.mark.parametrize("values", [{}, {"BROKER_API_URL": " "}])
+def test_an_optional_url_may_be_absent_or_empty(values: dict[str, str]) -> None:
+    assert Environment(values).broker_api_url() is None
+
+
+def test_an_optional_url_that_is_given_is_checked() -> None:
+    assert Environment({"BROKER_API_URL": "http://h:1"}).broker_api_url() == "http://h:1"
+    with pytest.raises(SettingError, match=r"BROKER_API_URL: .*http://, https://"):
+        Environment({"BROKER_API_URL": "ftp://h"}).broker_api_url()
