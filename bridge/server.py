@@ -24,7 +24,7 @@ from bridge.hub.pubsub import PubSub
 from bridge.hub.registry import ConnectionRegistry
 from bridge.settings import BridgeSettings
 from bridge.workers import Workers
-from bus.errors import SettingError, SinkUnavailable
+from bus.errors import SettingError, StoreUnavailable
 from bus.rooms.ended_sessions import SessionLogReader
 from bus.rooms.log_reader import RoomLogReader, answering, async_client
 from bus.rooms.presence import EphemeralPublisher
@@ -159,7 +159,7 @@ async def _problem(pubsub: PubSub, client: redis.asyncio.Redis) -> str | None:
     try:
         async with answering(READY_TIMEOUT):
             await client.ping()
-    except SinkUnavailable as error:
+    except StoreUnavailable as error:
         return str(error)
     return None
 

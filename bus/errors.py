@@ -52,8 +52,8 @@ class QueueInUse(RetryableError):
     """A queue is not removed because messages or consumers are on it; nothing was changed."""
 
 
-class SinkUnavailable(RetryableError):
-    """The store behind a consumer cannot take anything now."""
+class StoreUnavailable(RetryableError):
+    """A store (MongoDB, Redis) did not answer, or cannot do now what was asked of it."""
 
 
 class InvalidEvent(PermanentError):

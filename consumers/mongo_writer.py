@@ -19,7 +19,7 @@ from pymongo.collection import Collection
 from pymongo.errors import BulkWriteError, PyMongoError
 
 from bus import events, topology
-from bus.errors import PermanentError, SettingError, SinkUnavailable
+from bus.errors import PermanentError, SettingError, StoreUnavailable
 from bus.events import Event, MessageDeleted, MessageEdited, MessageEvent, MessagePosted
 from bus.runtime.health import PROBE_SECONDS
 from bus.runtime.settings import Environment
@@ -70,7 +70,7 @@ class MongoWriter:
             again = self._write([_change(event) for event in changes])
             self._write(again)
         except PyMongoError as error:
-            raise SinkUnavailable(f"MongoDB: {error}") from error
+            raise StoreUnavailable(f"MongoDB: {error}") from error
 
     def ping(self) -> None:
         """Raises PyMongoError when no server answers that would take writes."""
@@ -122,7 +122,7 @@ def _duplicates(error: BulkWriteError) -> list[int]:
     others = [failure for failure in failures if failure["code"] != DUPLICATE_KEY]
     transient = [failure for failure in others if failure["code"] not in PERMANENT]
     if error.details["writeConcernErrors"] or transient:
-        raise SinkUnavailable(f"MongoDB: {error}") from error
+        raise StoreUnavailable(f"MongoDB: {error}") from error
     if others:
         raise PermanentError(f"MongoDB refused: {others[0]['errmsg']}") from error
     return [failure["index"] for failure in failures]

@@ -33,7 +33,7 @@ class RedisPublisher:
         self._log.append(batch, replay=REPLAY)
 
     def ping(self) -> None:
-        """Raises SinkUnavailable when Redis does not answer."""
+        """Raises StoreUnavailable when Redis does not answer."""
         self._log.ping()
 
 

@@ -11,12 +11,12 @@ from typing import assert_never
 from bridge import metrics, protocol
 from bridge.client.tickets import LOGGED_OUT, UNCHECKED, TicketVerifier
 from bridge.client.transport import SocketTransport
-from bridge.hub.hub import Hub
+from bridge.hub.hub import Hub, RoomBehind
 from bridge.hub.presence import PresenceReporter
 from bridge.hub.registry import ConnectionRegistry
 from bridge.limits import Limits
 from bridge.protocol import Close, ErrorCode, FromBrowser, Reason, SocketRefused
-from bus.errors import SinkUnavailable
+from bus.errors import StoreUnavailable
 from bus.rooms.log_writer import ANSWER_SECONDS
 from bus.rooms.model import Position
 from bus.rooms.presence import UserRef
@@ -210,7 +210,7 @@ class Connection:
         self._joined.add(room_id)
         try:
             allowed = await self._rooms.join(self, room_id, since, ticket.issued_at)
-        except SinkUnavailable as error:
+        except (StoreUnavailable, RoomBehind) as error:
             logger.debug("%s: room %s: %s", self, room_id, error)
             self._joined.discard(room_id)
             return self._refuse_room("unavailable", UNAVAILABLE, room_id)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import redis.asyncio
 
 from bridge.protocol import Close, SocketRefused
-from bus.errors import InvalidTicket, SinkUnavailable
+from bus.errors import InvalidTicket, StoreUnavailable
 from bus.rooms.coalesce import Coalescer
 from bus.rooms.ended_sessions import TICKET_SECONDS, key_of
 from bus.rooms.log_reader import answering
@@ -32,7 +32,7 @@ class TicketVerifier:
             raise SocketRefused(Close.BAD_TICKET, str(error)) from error
         try:
             problem = await self._claims.call(ticket)
-        except SinkUnavailable as error:
+        except StoreUnavailable as error:
             raise SocketRefused(Close.TRY_LATER, UNCHECKED) from error
         if problem:
             raise SocketRefused(Close.BAD_TICKET, f"ticket refused: {problem}")

@@ -10,7 +10,7 @@ from collections import OrderedDict
 from bridge import metrics
 from bridge.hub.pubsub import PubSub
 from bridge.hub.room import Room, Socket
-from bus.errors import SinkUnavailable
+from bus.errors import RetryableError, StoreUnavailable
 from bus.rooms.log_reader import RoomLogReader
 from bus.rooms.model import Position, Published, Reading, keys_of
 from bus.rooms.presence import parse_ephemeral
@@ -31,6 +31,10 @@ ROOM_BYTES = 4 * 1024 * 1024
 TURN_BYTES = 16 * 1024 * 1024
 # More than that is left to Redis, which tells by cutting the connection when it is too much.
 MOST_WAITING = 500
+
+
+class RoomBehind(RetryableError):
+    """The room has not delivered yet what its log holds; it catches up within moments."""
 
 
 class Hub:
@@ -60,7 +64,7 @@ class Hub:
     ) -> bool:
         """Lets ``socket`` in, with what it missed since ``since``; False if it is forbidden.
 
-        Raises SinkUnavailable.
+        Raises StoreUnavailable or RoomBehind.
         """
         room = self._room(room_id)
         room.join(socket)
@@ -134,7 +138,7 @@ class Hub:
         while True:
             try:
                 await self._reader.intact_since()
-            except SinkUnavailable as error:
+            except StoreUnavailable as error:
                 logger.debug("rooms not verified: %s", error)
             else:
                 for room in self._next_rooms():
@@ -155,12 +159,12 @@ class Hub:
 
     async def _opened(self, room: Room) -> None:
         if not self._pubsub.connected.is_set():
-            raise SinkUnavailable("Redis is away")
+            raise StoreUnavailable("Redis is away")
         try:
             async with asyncio.timeout(OPEN_SECONDS):
                 await room.opened.wait()
         except TimeoutError as error:
-            raise SinkUnavailable("Redis did not answer in time") from error
+            raise StoreUnavailable("Redis did not answer in time") from error
 
     async def _is_older(self, ticket_issued_at: float, reading: Reading) -> bool:
         """Whether Redis may have forgotten a removal that came after the ticket."""
@@ -175,7 +179,7 @@ class Hub:
             return True
         self._mark_stale(room)
         if room.position and room.position.epoch == reading.position.epoch:
-            raise SinkUnavailable("the room is behind its log")
+            raise RoomBehind("the room is behind its log")
         return False
 
     def _close_if_empty(self, room: Room) -> None:
@@ -235,7 +239,7 @@ class Hub:
             asked = room.position
             try:
                 reading = await self._reader.read(room.room_id, asked)
-            except SinkUnavailable as error:
+            except StoreUnavailable as error:
                 logger.debug("room %s: %s", room.room_id, error)
                 await asyncio.sleep(backoff.next())
                 continue

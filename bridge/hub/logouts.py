@@ -7,7 +7,7 @@ import logging
 
 from bridge.hub.pubsub import PubSub
 from bridge.hub.registry import ConnectionRegistry
-from bus.errors import SinkUnavailable
+from bus.errors import StoreUnavailable
 from bus.rooms.ended_sessions import CHANNEL, EndedSession, SessionLogReader
 
 logger = logging.getLogger(__name__)
@@ -49,5 +49,5 @@ class LogoutWatch:
             try:
                 for ended in await self._reader.read():
                     self._registry.end_session(ended.user_id, ended.session)
-            except SinkUnavailable as error:
+            except StoreUnavailable as error:
                 logger.debug("the log of ended sessions cannot be read: %s", error)

@@ -10,7 +10,7 @@ from collections import defaultdict
 from itertools import islice
 
 from bridge.hub.hub import Hub
-from bus.errors import SinkUnavailable
+from bus.errors import StoreUnavailable
 from bus.rooms.presence import REFRESH_SECONDS, EphemeralPublisher, LocalPresence, UserRef
 
 logger = logging.getLogger(__name__)
@@ -51,7 +51,7 @@ class PresenceReporter:
         try:
             async with asyncio.timeout(FINISH_SECONDS):
                 await self._tell_present(self._changed(), pause=0.0)
-        except (SinkUnavailable, TimeoutError) as error:
+        except (StoreUnavailable, TimeoutError) as error:
             logger.debug("not everybody was told who has gone: %s", error)
 
     async def _keep_telling_typing(self) -> None:
@@ -59,7 +59,7 @@ class PresenceReporter:
             await asyncio.sleep(TURN_SECONDS)
             try:
                 await self._tell_typing()
-            except SinkUnavailable as error:
+            except StoreUnavailable as error:
                 logger.debug("nothing is told of typing: %s", error)
 
     async def _keep_telling_present(self) -> None:
@@ -73,7 +73,7 @@ class PresenceReporter:
                 # First, or other bridges would take this one for dead.
                 await self._tell_present(due)
                 await self._tell_present(self._changed(), until=loop.time() + TURN_SECONDS)
-            except SinkUnavailable as error:
+            except StoreUnavailable as error:
                 logger.debug("nothing is told of presence: %s", error)
 
     async def _tell_typing(self) -> None:

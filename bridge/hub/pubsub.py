@@ -18,7 +18,7 @@ import hiredis
 import redis.asyncio
 from redis.exceptions import RedisError
 
-from bus.errors import SinkUnavailable
+from bus.errors import StoreUnavailable
 from bus.rooms.log_reader import answering
 from bus.runtime.backoff import Backoff
 
@@ -80,7 +80,7 @@ class PubSub:
         while True:
             try:
                 await self._listen(backoff)
-            except* (RedisError, OSError, SinkUnavailable) as lost:
+            except* (RedisError, OSError, StoreUnavailable) as lost:
                 delay = backoff.next()
                 logger.warning("lost Redis: %s; next attempt in %.1f s", lost.exceptions[0], delay)
                 await asyncio.sleep(delay)
@@ -132,9 +132,9 @@ class PubSub:
             async with asyncio.timeout(self._silence):
                 data = await stream.read(CHUNK_BYTES)
         except TimeoutError as error:
-            raise SinkUnavailable(f"nothing came for {self._silence:g} s") from error
+            raise StoreUnavailable(f"nothing came for {self._silence:g} s") from error
         if not data:
-            raise SinkUnavailable("Redis closed the connection")
+            raise StoreUnavailable("Redis closed the connection")
         return data
 
     def _take(self, reply: Any, backoff: Backoff) -> None:
@@ -158,7 +158,7 @@ class PubSub:
 
 
 def _replies(reader: hiredis.Reader, data: bytes) -> Iterator[Any]:
-    """The replies that ``data`` completes. Raises SinkUnavailable for an error among them."""
+    """The replies that ``data`` completes. Raises StoreUnavailable for an error among them."""
     try:
         reader.feed(data)
         while (reply := reader.gets()) is not False:
@@ -166,4 +166,4 @@ def _replies(reader: hiredis.Reader, data: bytes) -> Iterator[Any]:
                 raise reply
             yield reply
     except hiredis.HiredisError as error:
-        raise SinkUnavailable(f"Redis: {error}") from error
+        raise StoreUnavailable(f"Redis: {error}") from error

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
 
-from bus.errors import SinkUnavailable
+from bus.errors import StoreUnavailable
 
 Ask = TypeVar("Ask")
 Answer = TypeVar("Answer")
@@ -57,6 +57,6 @@ class Coalescer(Generic[Ask, Answer]):
 
 def _copy(error: Exception) -> Exception:
     """One for each: an exception collects the traceback of everybody who raises it."""
-    copied = SinkUnavailable(str(error)) if isinstance(error, SinkUnavailable) else error
+    copied = StoreUnavailable(str(error)) if isinstance(error, StoreUnavailable) else error
     copied.__cause__ = error.__cause__
     return copied

@@ -45,7 +45,7 @@ def key_of(session: str) -> str:
 
 
 def end_session(url: str, ended: EndedSession) -> None:
-    """Tells all bridges. Raises SinkUnavailable."""
+    """Tells all bridges. Raises StoreUnavailable."""
     with redis_errors():
         client = redis.Redis.from_url(
             url, socket_timeout=ANSWER_SECONDS, socket_connect_timeout=2, protocol=2
@@ -69,7 +69,7 @@ class SessionLogReader:
 
     async def read(self) -> list[EndedSession]:
         """What has ended since the last reading; the first one tells of those whose tickets may
-        still be on their way. Raises SinkUnavailable."""
+        still be on their way. Raises StoreUnavailable."""
         ended: list[EndedSession] = []
         async with answering():
             start = self._start or await self._first_start()

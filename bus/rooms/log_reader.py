@@ -18,7 +18,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError, RedisError
 
-from bus.errors import SinkUnavailable
+from bus.errors import StoreUnavailable
 from bus.rooms.coalesce import Coalescer
 from bus.rooms.log_writer import ANSWER_SECONDS, redis_errors
 from bus.rooms.model import BEGAN, IDLE_ROOM_SECONDS, Entry, Position, Reading, keys_of
@@ -49,13 +49,13 @@ def async_client(url: str) -> redis.asyncio.Redis:
 
 @asynccontextmanager
 async def answering(seconds: float = ANSWER_SECONDS) -> AsyncIterator[None]:
-    """Turns Redis's errors, and no answer in time, into SinkUnavailable."""
+    """Turns Redis's errors, and no answer in time, into StoreUnavailable."""
     try:
         with redis_errors():
             async with asyncio.timeout(seconds):
                 yield
     except TimeoutError as error:
-        raise SinkUnavailable(f"Redis: no answer within {seconds:g} s") from error
+        raise StoreUnavailable(f"Redis: no answer within {seconds:g} s") from error
 
 
 class _Ask(NamedTuple):
@@ -88,11 +88,11 @@ class RoomLogReader:
 
         It is made after this call. ``user_id`` is whom ``removed`` of the answer is about. A room
         without a log gets an epoch here, so every position is one of a real log. Raises
-        SinkUnavailable.
+        StoreUnavailable.
         """
         reading = await self._readings.call(_Ask(room_id, since, user_id))
         if isinstance(reading, RedisError):
-            raise SinkUnavailable(f"Redis: {reading}") from reading
+            raise StoreUnavailable(f"Redis: {reading}") from reading
         return reading
 
     async def _read(self, asks: list[_Ask]) -> list[Reading | RedisError]:
@@ -119,7 +119,7 @@ class RoomLogReader:
         return answers
 
     async def intact_since(self) -> float:
-        """Since when Redis has kept all removals, in seconds since 1970. Raises SinkUnavailable.
+        """Since when Redis has kept all removals, in seconds since 1970. Raises StoreUnavailable.
 
         A ticket that is older than this may let in somebody whose removal Redis has forgotten.
         """

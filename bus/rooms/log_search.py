@@ -12,7 +12,7 @@ import redis
 from redis.exceptions import RedisError
 
 from bus import events
-from bus.errors import InvalidEvent, SinkUnavailable
+from bus.errors import InvalidEvent, StoreUnavailable
 from bus.events import Event
 from bus.rooms.log_writer import ANSWER_SECONDS
 from bus.rooms.model import keys_of
@@ -36,7 +36,7 @@ class Sighting:
 
 
 def find(url: str, room_id: uuid.UUID, event_id: uuid.UUID) -> Sighting | None:
-    """The event in its room's log; None if Redis knows nothing of it. Raises SinkUnavailable."""
+    """The event in its room's log; None if Redis knows nothing of it. Raises StoreUnavailable."""
     keys = keys_of(room_id)
     client = redis.Redis.from_url(url, socket_timeout=ANSWER_SECONDS, socket_connect_timeout=2)
     try:
@@ -45,7 +45,7 @@ def find(url: str, room_id: uuid.UUID, event_id: uuid.UUID) -> Sighting | None:
             offset, event = _entry(client, keys.log, event_id)
             epoch: Any = client.hget(keys.meta, "epoch")
     except RedisError as error:
-        raise SinkUnavailable(f"Redis: {error}") from error
+        raise StoreUnavailable(f"Redis: {error}") from error
     if epoch is None or (seen is None and offset is None):
         return None
     since = datetime.fromtimestamp(seen, UTC) if seen else None

@@ -15,7 +15,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError, ResponseError
 from redis.retry import Retry
 
-from bus.errors import PermanentError, SinkUnavailable
+from bus.errors import PermanentError, StoreUnavailable
 from bus.events import Event
 from bus.rooms.batching import Call, rounds
 from bus.rooms.lua_script import PipelinedScript, Value
@@ -64,7 +64,7 @@ class RoomLogWriter:
         """Appends ``batch``, each room's events in order; of each its offset, 0 for no change.
 
         With ``replay`` (a name for this replay run) nothing is published, and only rooms whose
-        log is gone are filled. Raises SinkUnavailable when Redis cannot take anything now, and
+        log is gone are filled. Raises StoreUnavailable when Redis cannot take anything now, and
         PermanentError when it can, but not an event of this batch. The whole batch may then be
         given again.
         """
@@ -95,7 +95,7 @@ class RoomLogWriter:
             self._last.popitem(last=False)
 
     def ping(self) -> None:
-        """Raises SinkUnavailable when Redis does not answer."""
+        """Raises StoreUnavailable when Redis does not answer."""
         with redis_errors():
             self._client.ping()
 
@@ -105,11 +105,11 @@ class RoomLogWriter:
 
 @contextmanager
 def redis_errors() -> Iterator[None]:
-    """Turns Redis's errors into SinkUnavailable."""
+    """Turns Redis's errors into StoreUnavailable."""
     try:
         yield
     except RedisError as error:
-        raise SinkUnavailable(f"Redis: {error}") from error
+        raise StoreUnavailable(f"Redis: {error}") from error
 
 
 def _parameters(
@@ -134,7 +134,7 @@ def _checked(calls: Sequence[Call], answers: list[Any]) -> list[tuple[bytes, lis
     ]
     for _, error in failed:
         if not _is_of_keys(error):
-            raise SinkUnavailable(f"Redis: {error}") from error
+            raise StoreUnavailable(f"Redis: {error}") from error
     for room_id, error in failed:
         raise PermanentError(f"Redis refused the log of room {room_id}: {error}") from error
     return answers

@@ -17,7 +17,7 @@ import msgspec
 import redis.asyncio
 from redis.exceptions import NoScriptError
 
-from bus.errors import SinkUnavailable
+from bus.errors import StoreUnavailable
 from bus.rooms.log_reader import answering
 from bus.rooms.model import keys_of
 
@@ -84,14 +84,14 @@ class EphemeralPublisher:
 
     async def publish_presence(self, rooms: Sequence[LocalPresence]) -> None:
         """Says who is there on this bridge, until LIFE_SECONDS from now. Raises
-        SinkUnavailable."""
+        StoreUnavailable."""
         if any(isinstance(answer, NoScriptError) for answer in await self._run(rooms)):
             async with answering():
                 await self._client.script_load(_SCRIPT)  # a server that started anew
             await self._run(rooms)
 
     async def publish_typing(self, rooms: Iterable[tuple[uuid.UUID, Sequence[UserRef]]]) -> None:
-        """Raises SinkUnavailable."""
+        """Raises StoreUnavailable."""
         pipeline = self._client.pipeline(transaction=False)
         for room_id, users in rooms:
             text = msgspec.json.encode(TypingUsers(list(users)))
@@ -121,5 +121,5 @@ class EphemeralPublisher:
             answers: list[Any] = await pipeline.execute(raise_on_error=False)
         for answer in answers:
             if isinstance(answer, Exception) and not isinstance(answer, NoScriptError):
-                raise SinkUnavailable(f"Redis: {answer}") from answer
+                raise StoreUnavailable(f"Redis: {answer}") from answer
         return answers

@@ -15,7 +15,7 @@ from typing import Any, Literal
 from bus import events
 from bus.admin.dead_letters import dead_queue, open_dead_letters
 from bus.consuming.dead_letter import DeadLetter
-from bus.errors import BrokerUnavailable, BusError, InvalidEvent, SinkUnavailable
+from bus.errors import BrokerUnavailable, BusError, InvalidEvent, StoreUnavailable
 from bus.events import Event, MessageDeleted, MessageEdited
 from bus.message import Delivery
 from bus.rooms.log_search import find
@@ -48,7 +48,7 @@ def ask(place: str, lookup: Callable[[], Answer]) -> Answer:
     """The answer of ``lookup``, or that ``place`` does not give one."""
     try:
         return lookup()
-    except (BrokerUnavailable, SinkUnavailable) as error:
+    except (BrokerUnavailable, StoreUnavailable) as error:
         cause = error.__cause__ or error
         reason = " ".join(str(cause).split())[:LONGEST_REASON] or type(cause).__name__
         return Answer("unknown", f"{place} cannot be reached: {reason}")
@@ -171,7 +171,7 @@ def _document(url: str, message_id: uuid.UUID) -> Mapping[str, Any] | None:
         with pymongo.timeout(MONGO_SECONDS):
             return messages.find_one({"_id": str(message_id)})
     except PyMongoError as error:
-        raise SinkUnavailable(f"MongoDB: {error}") from error
+        raise StoreUnavailable(f"MongoDB: {error}") from error
     finally:
         messages.database.client.close()
 

@@ -10,7 +10,7 @@ import pytest
 import redis
 
 from bus import events
-from bus.errors import SinkUnavailable
+from bus.errors import StoreUnavailable
 from bus.events import Event
 from bus.rooms.log_writer import RoomLogWriter
 from bus.rooms.model import keys_of
@@ -134,7 +134,7 @@ def test_a_killed_server_comes_back_without_a_gap(
         assert alice.bodies(1) == ["before"]
         server.kill()
         try:
-            with pytest.raises(SinkUnavailable):
+            with pytest.raises(StoreUnavailable):
                 writer.append([posted(room_id, "refused")])
             wait_until(lambda: bridge.health() == (503, "not listening to Redis\n"))
             assert bridge.health("/health/live")[0] == 200

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 import redis
 
-from bus.errors import SinkUnavailable
+from bus.errors import StoreUnavailable
 from bus.rooms import ended_sessions
 from bus.rooms.ended_sessions import EndedSession, SessionLogReader, end_session
 from bus.rooms.log_reader import async_client
@@ -105,7 +105,7 @@ def test_rubbish_on_the_channel_closes_nothing(
 
 
 def test_without_redis_a_log_out_is_a_retryable_error() -> None:
-    with pytest.raises(SinkUnavailable):
+    with pytest.raises(StoreUnavailable):
         end_session("redis://127.0.0.1:1", EndedSession(ALICE, "s"))
 
 
@@ -131,7 +131,7 @@ class TestReader:
 
                 monkeypatch.setattr(client, "xrange", break_the_second)
                 reader = SessionLogReader(client)
-                with pytest.raises(SinkUnavailable):
+                with pytest.raises(StoreUnavailable):
                     await reader.read()
                 ended = [ended.user_id for ended in await reader.read()]
                 assert await reader.read() == []

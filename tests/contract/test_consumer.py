@@ -12,7 +12,7 @@ import redis
 
 from bus import events, topology
 from bus.consuming import Consumer
-from bus.errors import BrokerUnavailable, SinkUnavailable
+from bus.errors import BrokerUnavailable, StoreUnavailable
 from bus.events import Event, MessagePosted
 from bus.message import Delivery, Message
 from bus.publishing import Publisher
@@ -139,7 +139,7 @@ def test_a_sink_that_is_down_pauses_the_consumer_and_loses_nothing(
     def fail(batch: Sequence[Event]) -> None:
         attempts.append(len(batch))
         if next(failures, None) is not None:
-            raise SinkUnavailable("down")
+            raise StoreUnavailable("down")
 
     sent = [posted(f"{number}") for number in range(300)]
     publisher.publish(*map(events.to_message, sent))
@@ -160,7 +160,7 @@ def test_a_stop_while_the_sink_is_down_settles_nothing_behind_what_goes_back(
     def fail(batch: Sequence[Event]) -> None:
         if not stop.is_set():
             stop.set()
-            raise SinkUnavailable("down, but only for this batch")
+            raise StoreUnavailable("down, but only for this batch")
 
     sink = ListSink(fail)
     Consumer(url=broker_url, queue=MONGO_WRITER, sink=sink, stop=stop, batch=10).run()
@@ -177,7 +177,7 @@ def test_a_stop_does_not_wait_for_a_sink_that_is_down(
 
     def fail(batch: Sequence[Event]) -> None:
         failed.set()
-        raise SinkUnavailable("down")
+        raise StoreUnavailable("down")
 
     publisher.publish(events.to_message(posted()))
     with consuming(broker_url, ListSink(fail)):

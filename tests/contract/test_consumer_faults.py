@@ -19,7 +19,7 @@ import redis
 
 from bus.consuming import backfill
 from bus.consuming.backfill import ArchiveFeed
-from bus.errors import BrokerUnavailable, SinkUnavailable
+from bus.errors import BrokerUnavailable, StoreUnavailable
 from bus.events import Event
 from bus.message import Delivery
 from bus.topology import ARCHIVE, EVENT_QUEUES, MONGO_WRITER, REDIS_PUBLISHER, Queue
@@ -116,7 +116,7 @@ def test_what_a_deleted_queue_lost_comes_from_the_archive(
 
     def fail(batch: Sequence[Event]) -> None:
         if down[0]:
-            raise SinkUnavailable("down")
+            raise StoreUnavailable("down")
 
     sink = ListSink(fail)
     lost = [f"{number}" for number in range(100)]

@@ -13,7 +13,7 @@ from prometheus_client import REGISTRY
 
 from bus import events
 from bus.consuming import in_flight
-from bus.errors import SinkUnavailable
+from bus.errors import StoreUnavailable
 from bus.events import Event
 from bus.runtime.backoff import Backoff
 from bus.runtime.trace import child_of, trace_id_of
@@ -59,7 +59,7 @@ class Gate:
     def __call__(self, batch: Sequence[Event]) -> None:
         if self.is_down or self.bad & set(bodies(batch)):
             self.failures += 1
-            raise SinkUnavailable("MongoDB: not now")
+            raise StoreUnavailable("MongoDB: not now")
 
 
 def metric(name: str, **labels: str) -> float:

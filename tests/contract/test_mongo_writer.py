@@ -11,7 +11,7 @@ import pytest
 from pymongo.collection import Collection
 from pymongo.errors import BulkWriteError
 
-from bus.errors import PermanentError, SettingError, SinkUnavailable
+from bus.errors import PermanentError, SettingError, StoreUnavailable
 from bus.events import Event
 from consumers.mongo_writer import EMBEDDED, MongoWriter, _duplicates, open_messages
 from tests.support.events import deleted, edited, posted
@@ -89,14 +89,14 @@ def test_repeated_overlapping_batches_store_each_message_once(mongo: str) -> Non
 def test_a_database_that_is_away_is_not_the_events_fault(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("consumers.mongo_writer.TIMEOUT_MS", 300)
     messages = open_messages(f"mongodb://{HOST}:{free_port()}/chat")
-    with pytest.raises(SinkUnavailable):
+    with pytest.raises(StoreUnavailable):
         MongoWriter(messages).store([posted()])
     messages.database.client.close()
 
 
 @pytest.mark.parametrize(
     ("code", "outcome"),
-    [(11_600, SinkUnavailable), (14_031, SinkUnavailable), (121, PermanentError)],
+    [(11_600, StoreUnavailable), (14_031, StoreUnavailable), (121, PermanentError)],
 )
 def test_only_errors_of_the_document_itself_are_permanent(
     code: int, outcome: type[Exception]

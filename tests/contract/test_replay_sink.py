@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from bus.errors import SinkUnavailable
+from bus.errors import StoreUnavailable
 from bus.events import Event
 from bus.topology import ARCHIVE, EVENT_QUEUES
 from consumers.replay import Selection, replay
@@ -46,7 +46,7 @@ def test_what_a_sink_refuses_is_left_out_alone_and_named(
 
 def test_a_sink_that_is_away_ends_it(url: str) -> None:
     def store(batch: Sequence[Event]) -> None:
-        raise SinkUnavailable("away")
+        raise StoreUnavailable("away")
 
-    with pytest.raises(SinkUnavailable):
+    with pytest.raises(StoreUnavailable):
         replay(url, EVERYTHING, "mongo_writer", store)

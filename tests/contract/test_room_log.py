@@ -9,7 +9,7 @@ import uuid
 import pytest
 import redis
 
-from bus.errors import SinkUnavailable
+from bus.errors import StoreUnavailable
 from bus.rooms import log_reader, log_writer
 from bus.rooms.batching import CALL_EVENTS
 from bus.rooms.log_reader import RoomLogReader, async_client
@@ -256,9 +256,9 @@ def test_a_server_that_is_away_is_a_retryable_error(
 ) -> None:
     server.kill()
     try:
-        with pytest.raises(SinkUnavailable):
+        with pytest.raises(StoreUnavailable):
             writer.append([posted(room_id)])
-        with pytest.raises(SinkUnavailable):
+        with pytest.raises(StoreUnavailable):
             read(server, room_id)
     finally:
         server.start()

@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from bus.errors import PermanentError, SinkUnavailable
+from bus.errors import PermanentError, StoreUnavailable
 from bus.rooms.log_writer import RoomLogWriter
 from bus.rooms.model import keys_of
 from deploy.local.child import Program
@@ -151,7 +151,7 @@ def test_redis_down_is_retryable_and_nothing_is_half_done(
     batch = [posted(room_id), posted(uuid.uuid4()), removed(room_id, 7), posted(room_id)]
     with contextmanager(fault)(server, client):
         for _ in range(2):
-            with pytest.raises(SinkUnavailable, match=words):
+            with pytest.raises(StoreUnavailable, match=words):
                 impatient.append(batch)
     # A server that was only stopped has run what was sent to it; each event counts once.
     assert impatient.append(batch) in ([2, 1, 3, 4], [0, 0, 0, 0])
@@ -161,9 +161,9 @@ def test_redis_down_is_retryable_and_nothing_is_half_done(
 
 def test_a_wrong_password_is_retryable(server: Redis, room_id: uuid.UUID) -> None:
     writer = RoomLogWriter.connect(f"redis://:wrong@127.0.0.1:{server.port}/0")
-    with pytest.raises(SinkUnavailable, match="invalid"):
+    with pytest.raises(StoreUnavailable, match="invalid"):
         writer.append([posted(room_id)])
-    with pytest.raises(SinkUnavailable):
+    with pytest.raises(StoreUnavailable):
         writer.ping()
 
 
@@ -204,7 +204,7 @@ def test_that_redis_is_full_counts_for_more_than_one_refused_room(
     client.delete(keys_of(room_id).seen)
     client.set(keys_of(room_id).seen, "not ours")
     batch = [posted(room_id), posted(uuid.uuid4())]
-    with contextmanager(full)(server, client), pytest.raises(SinkUnavailable, match="OOM"):
+    with contextmanager(full)(server, client), pytest.raises(StoreUnavailable, match="OOM"):
         writer.append(batch)
     with pytest.raises(PermanentError, match="WRONGTYPE"):
         writer.append(batch)

@@ -11,7 +11,7 @@ from django.dispatch import receiver
 from django.http import HttpRequest
 from django.utils.crypto import salted_hmac
 
-from bus.errors import SinkUnavailable
+from bus.errors import StoreUnavailable
 from webapp.accounts.models import User
 from webapp.outbox import logouts
 
@@ -31,5 +31,5 @@ def end_sockets(request: HttpRequest, user: User | None, **_: Any) -> None:
         return
     try:
         logouts.add(user.id, session_name(request))
-    except SinkUnavailable as error:
+    except StoreUnavailable as error:
         logger.warning("user %d logged out, but sockets stay open for a while: %s", user.id, error)

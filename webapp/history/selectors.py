@@ -11,7 +11,7 @@ from typing import Any
 from pymongo import ASCENDING, DESCENDING
 from pymongo.errors import PyMongoError
 
-from bus.errors import SinkUnavailable
+from bus.errors import StoreUnavailable
 from webapp.history.store import messages
 from webapp.project.errors import Unavailable
 
@@ -56,11 +56,11 @@ def history_page(room_id: uuid.UUID, wanted: Range) -> tuple[list[dict[str, Any]
 
 
 def known_ids(ids: Iterable[uuid.UUID]) -> set[uuid.UUID]:
-    """Which of ``ids`` are messages in the history. Raises SinkUnavailable."""
+    """Which of ``ids`` are messages in the history. Raises StoreUnavailable."""
     try:
         found = list(messages.find({"_id": {"$in": [str(i) for i in ids]}}, {"_id": 1}))
     except PyMongoError as error:
-        raise SinkUnavailable(f"MongoDB: {error}") from error
+        raise StoreUnavailable(f"MongoDB: {error}") from error
     return {uuid.UUID(document["_id"]) for document in found}
 
 

@@ -13,13 +13,13 @@ from webapp.outbox.services import BATCH, GRACE
 def add(user_id: int, session: str) -> None:
     """Notes that a login session, by its name in tickets, has ended, and tells it.
 
-    Raises SinkUnavailable; then it stays noted, and ``tell_waiting`` tells it.
+    Raises StoreUnavailable; then it stays noted, and ``tell_waiting`` tells it.
     """
     _tell(OutboxLogout.objects.create(user_id=user_id, session=session))
 
 
 def tell_waiting() -> None:
-    """Tells what could not be told at once. Raises SinkUnavailable, or a database error."""
+    """Tells what could not be told at once. Raises StoreUnavailable, or a database error."""
     if settings.REDIS_URL is None:
         return
     waiting = OutboxLogout.objects.filter(created_at__lt=timezone.now() - GRACE)

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from bus.errors import SinkUnavailable
+from bus.errors import StoreUnavailable
 from bus.rooms.coalesce import Coalescer
 
 
@@ -45,7 +45,7 @@ def test_what_is_asked_meanwhile_goes_together() -> None:
     asyncio.run(run())
 
 
-@pytest.mark.parametrize("error", [SinkUnavailable("away"), KeyError("a bug")])
+@pytest.mark.parametrize("error", [StoreUnavailable("away"), KeyError("a bug")])
 def test_an_error_is_everybodys(error: Exception) -> None:
     async def run() -> None:
         server = Server()

@@ -9,7 +9,7 @@ import pytest
 
 from bus import events
 from bus.consuming.in_flight import ATTEMPTS, TRIES, InFlight, Unacked
-from bus.errors import PermanentError, SinkUnavailable
+from bus.errors import PermanentError, StoreUnavailable
 from bus.message import Delivery
 from tests.support.events import posted
 
@@ -48,7 +48,7 @@ class Trial:
         self.calls += 1
         try:
             self.sink(tags)
-        except SinkUnavailable:
+        except StoreUnavailable:
             if self.hand.failed(piece, self.now):
                 self.bury(piece[0])
         except PermanentError:
@@ -72,7 +72,7 @@ def failing(error: type[Exception], *bad: str) -> Callable[[list[str]], None]:
 
 
 def down(tags: list[str]) -> None:
-    raise SinkUnavailable("down")
+    raise StoreUnavailable("down")
 
 
 def test_all_in_hand_is_one_batch_and_never_more_than_the_limit() -> None:
@@ -118,7 +118,7 @@ def test_a_sink_that_fails_half_of_the_time_buries_nothing() -> None:
 
     def flaky(tags: list[str]) -> None:
         if generator.random() < 0.5:
-            raise SinkUnavailable("now and then")
+            raise StoreUnavailable("now and then")
 
     trial = Trial(InFlight(20, in_order=True), flaky)
     for number in range(100):
@@ -129,7 +129,7 @@ def test_a_sink_that_fails_half_of_the_time_buries_nothing() -> None:
 
 
 def test_what_fails_alone_is_exhausted_after_its_attempts_and_about_half_a_minute() -> None:
-    trial = Trial(InFlight(50, in_order=True), failing(SinkUnavailable, "bad"))
+    trial = Trial(InFlight(50, in_order=True), failing(StoreUnavailable, "bad"))
     trial.hand.add([item("bad", OTHER_ROOM)])
     arrived = 0
     while not trial.buried and trial.now < 120:
@@ -146,7 +146,7 @@ def test_what_fails_alone_is_exhausted_after_its_attempts_and_about_half_a_minut
 
 
 def test_what_fails_alone_without_any_other_is_never_exhausted() -> None:
-    trial = Trial(InFlight(50, in_order=True), failing(SinkUnavailable, "bad"))
+    trial = Trial(InFlight(50, in_order=True), failing(StoreUnavailable, "bad"))
     trial.hand.add([item("bad")])
     trial.run(3_600)
     assert trial.calls > ATTEMPTS
@@ -154,7 +154,7 @@ def test_what_fails_alone_without_any_other_is_never_exhausted() -> None:
 
 
 def test_an_event_waits_behind_a_failing_one_of_its_room_and_other_rooms_go_on() -> None:
-    trial = Trial(InFlight(50, in_order=True), failing(SinkUnavailable, "a1"))
+    trial = Trial(InFlight(50, in_order=True), failing(StoreUnavailable, "a1"))
     trial.hand.add([item("a1"), item("b1", OTHER_ROOM), item("a2"), item("b2", OTHER_ROOM)])
     trial.run(5)
     trial.hand.add([item("a3"), item("b3", OTHER_ROOM)])
@@ -166,7 +166,7 @@ def test_an_event_waits_behind_a_failing_one_of_its_room_and_other_rooms_go_on()
 
 
 def test_without_order_only_the_failing_one_waits() -> None:
-    trial = Trial(InFlight(50, in_order=False), failing(SinkUnavailable, "a1"))
+    trial = Trial(InFlight(50, in_order=False), failing(StoreUnavailable, "a1"))
     trial.hand.add([item("a1"), item("a2"), item("a3")])
     trial.run(8)
     assert trial.taken == ["a2", "a3"]

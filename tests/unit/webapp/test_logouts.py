@@ -10,7 +10,7 @@ import pytest
 import redis
 from django.utils import timezone
 
-from bus.errors import SinkUnavailable
+from bus.errors import StoreUnavailable
 from tests.unit.webapp.conftest import Broker, Browser
 from webapp.outbox import logouts, relay
 from webapp.outbox.models import OutboxLogout
@@ -63,7 +63,7 @@ def test_what_redis_did_not_take_the_relay_tells_once_it_is_back(
     assert OutboxLogout.objects.count() == 1
 
     OutboxLogout.objects.update(created_at=timezone.now() - timedelta(seconds=5))
-    with pytest.raises(SinkUnavailable):
+    with pytest.raises(StoreUnavailable):
         logouts.tell_waiting()
     relay.run(Sweeps(2))
     assert OutboxLogout.objects.count() == 1
