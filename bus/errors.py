@@ -64,14 +64,6 @@ class InvalidMessage(PermanentError):
     """A message that cannot be written in the broker's protocol; nothing of it was sent."""
 
 
-class InvalidMessageBody(PermanentError):
-    """A chat message's text that is refused; ``code`` is stable, for programs."""
-
-    def __init__(self, code: str, message: str) -> None:
-        self.code = code
-        super().__init__(message)
-
-
 class InvalidRpcMessage(PermanentError):
     """Something on a request or reply queue that is no request or reply of ours."""
 

@@ -21,7 +21,7 @@ import uuid_utils
 from msgspec import Meta, Struct
 
 from bus import topology
-from bus.errors import InvalidEvent, InvalidMessageBody
+from bus.errors import InvalidEvent
 from bus.message import Message
 from bus.runtime import trace
 
@@ -227,34 +227,3 @@ def to_message(event: Event, traceparent: str | None = None) -> Message:
             trace.HEADER: traceparent or trace.traceparent(),
         },
     )
-
-
-def check_message_body(body: object) -> str:
-    """``body`` if it may be posted; else InvalidMessageBody.
-
-    Accepted is text of 1 to 4,000 characters that is not blank, without NUL and lone surrogates
-    (these cannot be stored, or not be written as UTF-8).
-    """
-    if not isinstance(body, str):
-        raise InvalidMessageBody("invalid_body", "“body” must be text.")
-    if not body.strip():
-        raise InvalidMessageBody("empty_body", "The message is empty.")
-    if len(body) > MAX_BODY_CHARACTERS:
-        raise InvalidMessageBody(
-            "body_too_long",
-            f"The message has {len(body)} characters; at most {MAX_BODY_CHARACTERS} are accepted.",
-        )
-    if "\0" in body or not _is_utf8(body):
-        raise InvalidMessageBody(
-            "invalid_characters", "The message has a NUL or half a surrogate pair in it."
-        )
-    return body
-
-
-def _is_utf8(text: str) -> bool:
-    """Whether ``text`` can be written as UTF-8: half a surrogate pair cannot."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

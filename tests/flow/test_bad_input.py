@@ -95,6 +95,7 @@ def send(room: Room, content: bytes, content_type: str = "application/json") -> 
     [
         ("", "empty_body"),
         (" \n\t ", "empty_body"),
+        ("\u200b\u3164", "empty_body"),
         ("x" * 4_001, "body_too_long"),
         ("a\0b", "invalid_characters"),
         (None, "invalid_body"),
@@ -102,7 +103,7 @@ def send(room: Room, content: bytes, content_type: str = "application/json") -> 
         (["text"], "invalid_body"),
         ({"text": "text"}, "invalid_body"),
     ],
-    ids=["empty", "blank", "long", "NUL", "null", "number", "list", "object"],
+    ids=["empty", "blank", "invisible", "long", "NUL", "null", "number", "list", "object"],
 )
 def test_a_body_that_is_no_message(room: Room, body: object, code: str) -> None:
     refused(send(room, json.dumps({"body": body}).encode()), 400, code)

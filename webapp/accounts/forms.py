@@ -8,13 +8,19 @@ from django import forms
 from django.contrib.auth.forms import AuthenticationForm, BaseUserCreationForm
 
 from webapp.accounts.models import MAX_DISPLAY_NAME, User, normal_email
-from webapp.project.errors import InvalidInput
-from webapp.project.text import clean_name
+from webapp.project.forms import NameField
 
 EMAIL_TAKEN = "There is an account with this e-mail address. Log in instead."
 
 
 class RegisterForm(BaseUserCreationForm):
+    display_name = NameField(
+        label="Display name",
+        maximum=MAX_DISPLAY_NAME,
+        widget=forms.TextInput(attrs={"autocomplete": "nickname"}),
+        help_text="What others see next to your messages.",
+    )
+
     class Meta:
         model = User
         fields = ("email", "display_name")
@@ -23,8 +29,6 @@ class RegisterForm(BaseUserCreationForm):
         super().__init__(*args, **kwargs)
         self.fields["email"].widget.attrs |= {"autocomplete": "email", "autofocus": True}
         self.fields["email"].error_messages["unique"] = EMAIL_TAKEN
-        self.fields["display_name"].widget.attrs["autocomplete"] = "nickname"
-        self.fields["display_name"].help_text = "What others see next to your messages."
         self.fields[
             "password1"
         ].help_text = "At least 8 characters; no common password, not only digits."
@@ -36,12 +40,6 @@ class RegisterForm(BaseUserCreationForm):
         if User.objects.filter(email=email).exists():
             raise forms.ValidationError(EMAIL_TAKEN)
         return email
-
-    def clean_display_name(self) -> str:
-        try:
-            return clean_name(self.cleaned_data["display_name"], "Display name", MAX_DISPLAY_NAME)
-        except InvalidInput as error:
-            raise forms.ValidationError(str(error)) from error
 
 
 class LoginForm(AuthenticationForm):

@@ -11,12 +11,12 @@ from datetime import timedelta
 from django.utils import timezone
 
 from bus import events
-from bus.errors import InvalidMessageBody
 from bus.events import MessagePosted, Person, PostedData
 from webapp.accounts.models import User
 from webapp.chat.models import IdempotencyKey
 from webapp.project.broker import publisher
 from webapp.project.errors import InvalidInput
+from webapp.project.text import check_message
 from webapp.rooms.selectors import membership_of
 
 logger = logging.getLogger(__name__)
@@ -36,7 +36,7 @@ def post_message(
     after a retryable one, post again with the same key.
     """
     membership_of(user, room_id)
-    text = _checked(body)
+    text = check_message(body)
     known = None if key is None else _known(user, room_id, text, key)
     event = events.make(
         MessagePosted,
@@ -52,13 +52,6 @@ def post_message(
     if known:
         IdempotencyKey.objects.filter(id=known.id).update(confirmed=True)
     return event
-
-
-def _checked(body: object) -> str:
-    try:
-        return events.check_message_body(body)
-    except InvalidMessageBody as error:
-        raise InvalidInput(str(error), error.code) from error
 
 
 def _known(user: User, room_id: uuid.UUID, body: str, key: str) -> IdempotencyKey:

@@ -18,7 +18,7 @@ from bus import events
 from bus.errors import PermanentError
 from webapp.accounts.models import MAX_DISPLAY_NAME
 from webapp.project.errors import InvalidInput
-from webapp.project.text import clean_name
+from webapp.project.text import check_message, clean_name
 from webapp.rooms.models import MAX_ROOM_NAME
 
 # A name's room is always the same room, so that an import can be repeated and continued.
@@ -127,7 +127,7 @@ _clean_name = lru_cache(maxsize=10_000)(clean_name)
 def _checked(raw: _Raw, numbering: _Numbering) -> Line:
     room = _clean_name(raw.room, "room", MAX_ROOM_NAME)
     user = _clean_name(raw.user, "user", MAX_DISPLAY_NAME)
-    body = events.check_message_body(raw.body)
+    body = check_message(raw.body)
     at = _time(raw.at)
     return Line(room, user, body, events.derived_id(at, numbering.next(room, at), room, user, body))
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from bus import events
-from bus.errors import InvalidEvent, InvalidMessageBody
+from bus.errors import InvalidEvent
 from bus.events import MessagePosted
 from tests.support.events import posted
 
@@ -110,30 +110,6 @@ def test_a_derived_id_is_a_uuid7_that_depends_on_all_its_parts() -> None:
     ]
     assert len({first, *others}) == 4
     assert max(others) == others[-1], "a later position comes later"
-
-
-@pytest.mark.parametrize("body", ["x", "x" * 4_000, "🙂" * 4_000, "a\nb\tc", " x "])
-def test_bodies_that_may_be_posted(body: str) -> None:
-    assert events.check_message_body(body) == body
-
-
-@pytest.mark.parametrize(
-    ("body", "code"),
-    [
-        ("", "empty_body"),
-        (" \n\u3000\t", "empty_body"),
-        ("x" * 4_001, "body_too_long"),
-        ("a\0b", "invalid_characters"),
-        ("a\ud800b", "invalid_characters"),
-        (None, "invalid_body"),
-        (["x"], "invalid_body"),
-        (b"x", "invalid_body"),
-    ],
-)
-def test_bodies_that_may_not(body: object, code: str) -> None:
-    with pytest.raises(InvalidMessageBody) as refused:
-        events.check_message_body(body)
-    assert refused.value.code == code
 
 
 def test_the_message_carries_what_brokers_and_tools_look_at() -> None:

@@ -37,6 +37,7 @@ def test_register_makes_a_user_with_a_lower_case_address_and_logs_in(client):
         ("display_name", " ", "required"),
         ("display_name", "x" * 81, "at most 80"),
         ("display_name", "two\x1blines", "control characters"),
+        ("display_name", "\u202eecila", "invisible character in it (U+202E)"),
         ("password1", "other", "password"),
         ("password2", "other", "match"),
     ],

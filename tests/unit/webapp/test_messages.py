@@ -36,6 +36,7 @@ def test_a_message_is_answered_202_and_published(room, broker):
     [
         ("", "empty_body"),
         (" \n\t ", "empty_body"),
+        ("\u200b\u3164", "empty_body"),
         ("x" * 4001, "body_too_long"),
         ("a\0b", "invalid_characters"),
         (None, "invalid_body"),
