@@ -26,8 +26,9 @@ from bridge.settings import BridgeSettings
 from bridge.workers import Workers
 from bus.errors import SettingError, StoreUnavailable
 from bus.rooms.ended_sessions import SessionLogReader
-from bus.rooms.log_reader import RoomLogReader, answering, async_client
+from bus.rooms.log_reader import RoomLogReader
 from bus.rooms.presence import EphemeralPublisher
+from bus.rooms.redis_client import answering, connect_async
 from bus.runtime.health import Check, Probes
 from bus.runtime.ops_server import start_ops
 from bus.runtime.process import notify_ready, on_stop_signals
@@ -101,7 +102,7 @@ async def run(
     SettingError when an address cannot be listened on.
     """
     async with AsyncExitStack() as stack:
-        client = async_client(settings.redis_url)
+        client = connect_async(settings.redis_url)
         stack.push_async_callback(client.aclose)
         pubsub = PubSub(client, heartbeat=settings.heartbeat, silence=settings.silence)
         rooms = Hub(pubsub, RoomLogReader(client))

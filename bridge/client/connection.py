@@ -17,9 +17,9 @@ from bridge.hub.registry import ConnectionRegistry
 from bridge.limits import Limits
 from bridge.protocol import Close, ErrorCode, FromBrowser, Reason, SocketRefused
 from bus.errors import StoreUnavailable
-from bus.rooms.log_writer import ANSWER_SECONDS
 from bus.rooms.model import Position
 from bus.rooms.presence import UserRef
+from bus.rooms.redis_client import ANSWER_SECONDS
 from bus.ticket import Ticket
 
 logger = logging.getLogger(__name__)

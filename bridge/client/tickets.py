@@ -8,7 +8,7 @@ from bridge.protocol import Close, SocketRefused
 from bus.errors import InvalidTicket, StoreUnavailable
 from bus.rooms.coalesce import Coalescer
 from bus.rooms.ended_sessions import TICKET_SECONDS, key_of
-from bus.rooms.log_reader import answering
+from bus.rooms.redis_client import answering
 from bus.ticket import KeySet, Ticket
 
 CLAIMS_AT_ONCE = 256

@@ -19,7 +19,7 @@ import redis.asyncio
 from redis.exceptions import RedisError
 
 from bus.errors import StoreUnavailable
-from bus.rooms.log_reader import answering
+from bus.rooms.redis_client import answering
 from bus.runtime.backoff import Backoff
 
 logger = logging.getLogger(__name__)
@@ -40,7 +40,7 @@ class Listener(Protocol):
 class PubSub:
     """The channels of this bridge, subscribed to again after every loss of the connection.
 
-    ``client`` is one of ``bus.rooms.log_reader.async_client``. A heartbeat is published every
+    ``client`` comes from ``bus.rooms.redis_client.connect_async``. A heartbeat is published every
     ``heartbeat`` seconds; when nothing at all has come for ``silence`` seconds, the connection is
     given up for a new one. ``connected`` is set while messages come through. Nothing more is
     taken from Redis while ``may_read`` is not set.

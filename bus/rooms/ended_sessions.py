@@ -10,11 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import redis
 import redis.asyncio
 
-from bus.rooms.log_reader import answering
-from bus.rooms.log_writer import ANSWER_SECONDS, redis_errors
+from bus.rooms.redis_client import answering, connect, redis_errors
 from bus.ticket import LIFETIME
 
 CHANNEL = b"{sessions}:told"
@@ -46,21 +44,17 @@ def key_of(session: str) -> str:
 
 def end_session(url: str, ended: EndedSession) -> None:
     """Tells all bridges. Raises StoreUnavailable."""
-    with redis_errors():
-        client = redis.Redis.from_url(
-            url, socket_timeout=ANSWER_SECONDS, socket_connect_timeout=2, protocol=2
-        )
-        with client, client.pipeline(transaction=True) as pipeline:
-            fields: dict[str, str | int] = {"user": ended.user_id, "session": ended.session}
-            pipeline.set(key_of(ended.session), 1, ex=TICKET_SECONDS)
-            pipeline.xadd(_LOG, fields, maxlen=LOG_LENGTH)  # type: ignore[arg-type]
-            pipeline.publish(CHANNEL, f"{ended.user_id} {ended.session}")
-            pipeline.execute()
+    fields: dict[str, str | int] = {"user": ended.user_id, "session": ended.session}
+    with redis_errors(), connect(url) as client, client.pipeline(transaction=True) as pipeline:
+        pipeline.set(key_of(ended.session), 1, ex=TICKET_SECONDS)
+        pipeline.xadd(_LOG, fields, maxlen=LOG_LENGTH)
+        pipeline.publish(CHANNEL, f"{ended.user_id} {ended.session}")
+        pipeline.execute()
 
 
 class SessionLogReader:
-    """Reads the log from where it was last read. ``client`` is one of
-    ``bus.rooms.log_reader.async_client``."""
+    """Reads the log from where it was last read. ``client`` comes from
+    ``connect_async``."""
 
     def __init__(self, client: redis.asyncio.Redis) -> None:
         self._client = client

@@ -2,60 +2,26 @@
 
 from __future__ import annotations
 
-import asyncio
-import hashlib
 import secrets
 import uuid
 from collections import defaultdict
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
 from dataclasses import replace
-from importlib.resources import files
 from typing import Any, NamedTuple
 
 import redis.asyncio
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import RedisError
 
 from bus.errors import StoreUnavailable
 from bus.rooms.coalesce import Coalescer
-from bus.rooms.log_writer import ANSWER_SECONDS, redis_errors
+from bus.rooms.lua_script import AsyncLuaScript, ScriptCall, Value
 from bus.rooms.model import BEGAN, IDLE_ROOM_SECONDS, Entry, Position, Reading, keys_of
+from bus.rooms.redis_client import answering
 
 # A recovery longer than this is a history page's work, not the socket's.
 RECOVERY_EVENTS = 500
 RECOVERY_BYTES = 500_000
 LATEST_EVENTS = 50
 ASKS_AT_ONCE = 256
-
-_SCRIPT = files("bus.rooms").joinpath("read.lua").read_text()
-_DIGEST = hashlib.sha1(_SCRIPT.encode(), usedforsecurity=False).hexdigest()
-
-
-def async_client(url: str) -> redis.asyncio.Redis:
-    """A client for ``answering``. It connects when it is first used."""
-    # redis-py's own socket_timeout rests on asyncio.wait_for, which before Python 3.12 may lose
-    # a cancellation. One retry, at once: a restart of Redis ends the connections in the pool.
-    client: redis.asyncio.Redis = redis.asyncio.Redis.from_url(
-        url,
-        socket_timeout=None,
-        socket_connect_timeout=2,
-        retry=Retry(NoBackoff(), 1),
-        protocol=2,
-    )
-    return client
-
-
-@asynccontextmanager
-async def answering(seconds: float = ANSWER_SECONDS) -> AsyncIterator[None]:
-    """Turns Redis's errors, and no answer in time, into StoreUnavailable."""
-    try:
-        with redis_errors():
-            async with asyncio.timeout(seconds):
-                yield
-    except TimeoutError as error:
-        raise StoreUnavailable(f"Redis: no answer within {seconds:g} s") from error
 
 
 class _Ask(NamedTuple):
@@ -67,7 +33,7 @@ class _Ask(NamedTuple):
 
 
 class RoomLogReader:
-    """Reads rooms' logs for one bridge. ``client`` is one of ``async_client``.
+    """Reads rooms' logs for one bridge. ``client`` comes from ``connect_async``.
 
     Readings that are asked for while others are under way are made together afterwards, and those
     of one room from one position are one reading: everybody who comes back to a room at the same
@@ -76,6 +42,7 @@ class RoomLogReader:
 
     def __init__(self, client: redis.asyncio.Redis) -> None:
         self._client = client
+        self._script = AsyncLuaScript(client, "read.lua")
         self._readings: Coalescer[_Ask, Reading | RedisError] = Coalescer(
             self._read, most=ASKS_AT_ONCE
         )
@@ -101,22 +68,11 @@ class RoomLogReader:
         for room_id, since, user_id in asks:
             users[room_id, since] += [] if user_id is None else [user_id]
         async with answering():
-            answers = await self._run([(*key, ids) for key, ids in users.items()])
+            answers = await self._script.run(
+                [_parameters(*key, user_ids) for key, user_ids in users.items()]
+            )
         readings = dict(zip(users, map(_parsed, answers), strict=True))
         return [_for_user(readings[ask.room_id, ask.since], ask.user_id) for ask in asks]
-
-    async def _run(self, calls: Sequence[_Call]) -> list[Any]:
-        """What read.lua answers to each of ``calls``, a RedisError if it failed."""
-        pipeline = self._client.pipeline(transaction=False)
-        for room_id, since, user_ids in calls:
-            keys = keys_of(room_id)
-            names = (keys.meta, keys.log, keys.removed)
-            pipeline.evalsha(_DIGEST, len(names), *names, *_arguments(since, user_ids))
-        answers = await pipeline.execute(raise_on_error=False)
-        if any(isinstance(answer, NoScriptError) for answer in answers):
-            await self._client.script_load(_SCRIPT)  # a server that started anew
-            return await self._run(calls)
-        return answers
 
     async def intact_since(self) -> float:
         """Since when Redis has kept all removals, in seconds since 1970. Raises StoreUnavailable.
@@ -133,16 +89,17 @@ class RoomLogReader:
         return [began for _ in asks]
 
 
-_Call = tuple[uuid.UUID, Position | None, list[int]]
 _Answer = tuple[Reading, frozenset[int]]
 """A reading, and which of the users asked about are removed."""
 
 
-def _arguments(since: Position | None, user_ids: list[int]) -> Sequence[str | int]:
-    """ARGV of read.lua."""
+def _parameters(room_id: uuid.UUID, since: Position | None, user_ids: list[int]) -> ScriptCall:
+    """KEYS and ARGV of read.lua."""
+    keys = keys_of(room_id)
     position = (since.epoch, since.offset) if since else ("", 0)
     bounds = (RECOVERY_EVENTS, RECOVERY_BYTES, LATEST_EVENTS, IDLE_ROOM_SECONDS)
-    return (*position, *bounds, secrets.token_hex(8), *user_ids)
+    arguments: tuple[Value, ...] = (*position, *bounds, secrets.token_hex(8), *user_ids)
+    return (keys.meta, keys.log, keys.removed), arguments
 
 
 def _parsed(answer: Any) -> _Answer | RedisError:

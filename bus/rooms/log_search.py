@@ -9,13 +9,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 import redis
-from redis.exceptions import RedisError
 
 from bus import events
-from bus.errors import InvalidEvent, StoreUnavailable
+from bus.errors import InvalidEvent
 from bus.events import Event
-from bus.rooms.log_writer import ANSWER_SECONDS
 from bus.rooms.model import keys_of
+from bus.rooms.redis_client import connect, redis_errors
 
 PAGE = 100
 
@@ -38,14 +37,10 @@ class Sighting:
 def find(url: str, room_id: uuid.UUID, event_id: uuid.UUID) -> Sighting | None:
     """The event in its room's log; None if Redis knows nothing of it. Raises StoreUnavailable."""
     keys = keys_of(room_id)
-    client = redis.Redis.from_url(url, socket_timeout=ANSWER_SECONDS, socket_connect_timeout=2)
-    try:
-        with closing(client):
-            seen: Any = client.zscore(keys.seen, str(event_id))
-            offset, event = _entry(client, keys.log, event_id)
-            epoch: Any = client.hget(keys.meta, "epoch")
-    except RedisError as error:
-        raise StoreUnavailable(f"Redis: {error}") from error
+    with redis_errors(), closing(connect(url)) as client:
+        seen: Any = client.zscore(keys.seen, str(event_id))
+        offset, event = _entry(client, keys.log, event_id)
+        epoch: Any = client.hget(keys.meta, "epoch")
     if epoch is None or (seen is None and offset is None):
         return None
     since = datetime.fromtimestamp(seen, UTC) if seen else None

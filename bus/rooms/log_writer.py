@@ -5,20 +5,16 @@ from __future__ import annotations
 import secrets
 import uuid
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from importlib.resources import files
+from collections.abc import Sequence
 from typing import Any
 
 import redis
-from redis.backoff import NoBackoff
-from redis.exceptions import RedisError, ResponseError
-from redis.retry import Retry
+from redis.exceptions import ResponseError
 
 from bus.errors import PermanentError, StoreUnavailable
 from bus.events import Event
 from bus.rooms.batching import Call, rounds
-from bus.rooms.lua_script import PipelinedScript, Value
+from bus.rooms.lua_script import LuaScript, ScriptCall, Value
 from bus.rooms.model import (
     BEGAN,
     IDLE_ROOM_SECONDS,
@@ -28,12 +24,9 @@ from bus.rooms.model import (
     Position,
     keys_of,
 )
+from bus.rooms.redis_client import ANSWER_SECONDS, connect, redis_errors
 
 ROOMS_REMEMBERED = 10_000
-
-ANSWER_SECONDS = 5.0
-
-_APPEND = files("bus.rooms").joinpath("append.lua").read_text()
 
 # A key of another type, and a log that is ahead of its offset.
 _KEY_ERRORS = ("WRONGTYPE", "equal or smaller than the target stream top item")
@@ -49,16 +42,11 @@ class RoomLogWriter:
     def __init__(self, client: redis.Redis) -> None:
         self._client = client
         self._last: OrderedDict[uuid.UUID, Position] = OrderedDict()
-        self._script = PipelinedScript(client, _APPEND)
+        self._script = LuaScript(client, "append.lua")
 
     @classmethod
     def connect(cls, url: str, timeout: float = ANSWER_SECONDS) -> RoomLogWriter:
-        # No retries: how long to wait for Redis is the caller's affair.
-        retry = Retry(NoBackoff(), 0)
-        client = redis.Redis.from_url(
-            url, socket_timeout=timeout, socket_connect_timeout=2, retry=retry, protocol=2
-        )
-        return cls(client)
+        return cls(connect(url, timeout))
 
     def append(self, batch: Sequence[Event], *, replay: str = "") -> list[int]:
         """Appends ``batch``, each room's events in order; of each its offset, 0 for no change.
@@ -103,18 +91,7 @@ class RoomLogWriter:
         self._client.close()
 
 
-@contextmanager
-def redis_errors() -> Iterator[None]:
-    """Turns Redis's errors into StoreUnavailable."""
-    try:
-        yield
-    except RedisError as error:
-        raise StoreUnavailable(f"Redis: {error}") from error
-
-
-def _parameters(
-    call: Call, settings: Sequence[Value], last: Position | None
-) -> tuple[Sequence[str], Sequence[Value]]:
+def _parameters(call: Call, settings: Sequence[Value], last: Position | None) -> ScriptCall:
     """KEYS and ARGV of append.lua."""
     keys = keys_of(call.room_id)
     names = (keys.meta, keys.log, keys.seen, keys.removed)

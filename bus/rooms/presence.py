@@ -6,20 +6,19 @@ removed hears of what happened afterwards. It is in no log, and lost when nobody
 
 from __future__ import annotations
 
-import hashlib
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from typing import Any
 
 import msgspec
 import redis.asyncio
-from redis.exceptions import NoScriptError
+from redis.exceptions import RedisError
 
 from bus.errors import StoreUnavailable
-from bus.rooms.log_reader import answering
+from bus.rooms.lua_script import AsyncLuaScript, ScriptCall
 from bus.rooms.model import keys_of
+from bus.rooms.redis_client import answering
 
 # A bridge says every REFRESH_SECONDS who is there; one that has not for LIFE_SECONDS is dead. So
 # what a crash left is gone within the sum of both.
@@ -27,8 +26,6 @@ REFRESH_SECONDS = 8.0
 LIFE_SECONDS = 20
 MOST_LISTED = 100
 
-_SCRIPT = files("bus.rooms").joinpath("presence.lua").read_text()
-_DIGEST = hashlib.sha1(_SCRIPT.encode(), usedforsecurity=False).hexdigest()
 _PREFIX = b"!"
 
 
@@ -76,19 +73,23 @@ def parse_ephemeral(data: bytes) -> Ephemeral | None:
 
 
 class EphemeralPublisher:
-    """Tells for one bridge. ``client`` is one of ``bus.rooms.log_reader.async_client``."""
+    """Publishes for one bridge. ``client`` comes from ``connect_async``."""
 
     def __init__(self, client: redis.asyncio.Redis) -> None:
         self._client = client
+        self._script = AsyncLuaScript(client, "presence.lua")
         self._bridge = uuid.uuid4().hex
 
-    async def publish_presence(self, rooms: Sequence[LocalPresence]) -> None:
-        """Says who is there on this bridge, until LIFE_SECONDS from now. Raises
-        StoreUnavailable."""
-        if any(isinstance(answer, NoScriptError) for answer in await self._run(rooms)):
-            async with answering():
-                await self._client.script_load(_SCRIPT)  # a server that started anew
-            await self._run(rooms)
+    async def publish_presence(self, rooms: Iterable[LocalPresence]) -> None:
+        """Says who is there on this bridge, until LIFE_SECONDS from now.
+
+        Raises StoreUnavailable.
+        """
+        async with answering():
+            answers = await self._script.run([self._parameters(room) for room in rooms])
+        for answer in answers:
+            if isinstance(answer, RedisError):
+                raise StoreUnavailable(f"Redis: {answer}") from answer
 
     async def publish_typing(self, rooms: Iterable[tuple[uuid.UUID, Sequence[UserRef]]]) -> None:
         """Raises StoreUnavailable."""
@@ -99,27 +100,10 @@ class EphemeralPublisher:
         async with answering():
             await pipeline.execute()
 
-    async def _run(self, rooms: Sequence[LocalPresence]) -> list[Any]:
-        pipeline = self._client.pipeline(transaction=False)
-        for room in rooms:
-            keys = keys_of(room.room_id)
-            first = msgspec.json.encode(room.users[:MOST_LISTED])
-            pipeline.evalsha(
-                _DIGEST,
-                2,
-                keys.present,
-                keys.told,
-                keys.channel,
-                self._bridge,
-                LIFE_SECONDS,
-                MOST_LISTED,
-                int(room.in_any_case),
-                len(room.users),
-                first,
-            )
-        async with answering():
-            answers: list[Any] = await pipeline.execute(raise_on_error=False)
-        for answer in answers:
-            if isinstance(answer, Exception) and not isinstance(answer, NoScriptError):
-                raise StoreUnavailable(f"Redis: {answer}") from answer
-        return answers
+    def _parameters(self, room: LocalPresence) -> ScriptCall:
+        """KEYS and ARGV of presence.lua."""
+        keys = keys_of(room.room_id)
+        bounds = (LIFE_SECONDS, MOST_LISTED, int(room.in_any_case))
+        listed = msgspec.json.encode(room.users[:MOST_LISTED])
+        arguments = (keys.channel, self._bridge, *bounds, len(room.users), listed)
+        return (keys.present, keys.told), arguments

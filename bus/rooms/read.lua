@@ -1,6 +1,6 @@
 -- Read a room's log after a position, or its latest events, as one step.
 --
--- KEYS  meta, log and removed, as in room_log.lua
+-- KEYS  meta, log and removed, as in append.lua
 -- ARGV  epoch and offset asked for ("" and 0: none), most events and most bytes of a recovery,
 --       number of latest events, life of an idle room (s), an epoch to use if there is none;
 --       then any number of user ids

@@ -117,10 +117,10 @@ def _ping_broker(url: str) -> None:
 
 
 def _ping_redis(url: str) -> None:
-    from bus.rooms.log_writer import RoomLogWriter
+    from bus.rooms.redis_client import connect
 
-    with closing(RoomLogWriter.connect(url, ANSWER_SECONDS)) as log:
-        log.ping()
+    with closing(connect(url, ANSWER_SECONDS)) as client:
+        client.ping()
 
 
 def _ping_mongo(url: str) -> None:

@@ -12,7 +12,7 @@ import redis
 from bus.errors import StoreUnavailable
 from bus.rooms import ended_sessions
 from bus.rooms.ended_sessions import EndedSession, SessionLogReader, end_session
-from bus.rooms.log_reader import async_client
+from bus.rooms.redis_client import connect_async
 from tests.contract import chat
 from tests.contract.chat import Bridge, Browser
 from tests.support.servers import Redis
@@ -120,7 +120,7 @@ class TestReader:
         pages: list[object] = []
 
         async def read() -> list[int]:
-            async with async_client(url) as client:
+            async with connect_async(url) as client:
                 read_page = client.xrange
 
                 async def break_the_second(*arguments: object, **options: object) -> object:
@@ -146,7 +146,7 @@ class TestReader:
         url = server.fresh_database()
 
         async def read() -> list[EndedSession]:
-            async with async_client(url) as client:
+            async with connect_async(url) as client:
                 reader = SessionLogReader(client)
                 assert await reader.read() == []
                 end_silently(url, ALICE, "s")

@@ -12,9 +12,10 @@ import redis
 from bus.errors import StoreUnavailable
 from bus.rooms import log_reader, log_writer
 from bus.rooms.batching import CALL_EVENTS
-from bus.rooms.log_reader import RoomLogReader, async_client
+from bus.rooms.log_reader import RoomLogReader
 from bus.rooms.log_writer import RoomLogWriter
 from bus.rooms.model import Position, Published, Reading, keys_of
+from bus.rooms.redis_client import connect_async
 from tests.contract.chat import added, bodies, posted, removed
 from tests.support.servers import Redis
 
@@ -23,7 +24,7 @@ def read(
     server: Redis, room_id: uuid.UUID, since: Position | None = None, user_id: int | None = None
 ) -> Reading:
     async def once() -> Reading:
-        async with async_client(server.url) as client:
+        async with connect_async(server.url) as client:
             return await RoomLogReader(client).read(room_id, since, user_id)
 
     return asyncio.run(once())
@@ -238,7 +239,7 @@ def test_a_replay_fills_a_room_that_somebody_waits_in(
 
 def intact_since(server: Redis) -> float:
     async def ask() -> float:
-        async with async_client(server.url) as reader:
+        async with connect_async(server.url) as reader:
             return await RoomLogReader(reader).intact_since()
 
     return asyncio.run(ask())

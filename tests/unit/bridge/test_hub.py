@@ -13,8 +13,9 @@ import pytest
 from bridge.hub import hub
 from bridge.hub.hub import Hub
 from bridge.hub.pubsub import PubSub
-from bus.rooms.log_reader import RoomLogReader, async_client
+from bus.rooms.log_reader import RoomLogReader
 from bus.rooms.model import Position, Reading, keys_of
+from bus.rooms.redis_client import connect_async
 from tests.unit.bridge.test_room import ROOM, FakeSocket, entries, message, reading
 
 CHANNEL = keys_of(ROOM).channel.encode()
@@ -45,7 +46,7 @@ class Scene:
 
     def __init__(self) -> None:
         self.reader = SlowReader()
-        self.pubsub = PubSub(async_client(NO_SERVER))
+        self.pubsub = PubSub(connect_async(NO_SERVER))
         self.pubsub.connected.set()
         self.rooms = Hub(self.pubsub, self.reader)
         self.socket = FakeSocket()
@@ -172,7 +173,7 @@ class Deaf:
 
 
 def test_a_feed_that_is_not_connected_remembers_no_commands() -> None:
-    pubsub, deaf = PubSub(async_client(NO_SERVER)), Deaf()
+    pubsub, deaf = PubSub(connect_async(NO_SERVER)), Deaf()
     tracemalloc.start()
     for _ in range(10_000):
         pubsub.subscribe(b"channel", deaf)
