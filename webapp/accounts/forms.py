@@ -7,7 +7,9 @@ from typing import Any
 from django import forms
 from django.contrib.auth.forms import AuthenticationForm, BaseUserCreationForm
 
-from webapp.accounts.models import MAX_DISPLAY_NAME, User, normal_email
+from webapp.accounts.addresses import normal_email
+from webapp.accounts.models import MAX_DISPLAY_NAME, User
+from webapp.project.errors import InvalidInput
 from webapp.project.forms import NameField
 
 EMAIL_TAKEN = "There is an account with this e-mail address. Log in instead."
@@ -36,7 +38,10 @@ class RegisterForm(BaseUserCreationForm):
         self.fields["password2"].help_text = ""
 
     def clean_email(self) -> str:
-        email = normal_email(self.cleaned_data["email"])
+        try:
+            email = normal_email(self.cleaned_data["email"])
+        except InvalidInput as error:
+            raise forms.ValidationError(str(error)) from error
         if User.objects.filter(email=email).exists():
             raise forms.ValidationError(EMAIL_TAKEN)
         return email

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import Any, ClassVar
 
 from django.contrib.auth.models import AbstractBaseUser, BaseUserManager, PermissionsMixin
 from django.db import models
 from django.utils import timezone
+
+from webapp.accounts.addresses import MAX_EMAIL, normal_email
+from webapp.project.errors import InvalidInput
 
 MAX_DISPLAY_NAME = 80
 
@@ -16,7 +18,7 @@ class UserManager(BaseUserManager["User"]):
     def create_user(
         self, email: str, display_name: str, password: str | None = None, **fields: Any
     ) -> User:
-        """A new user; without a password, one who cannot log in."""
+        """A new user; without a password, one who cannot log in. Raises InvalidInput."""
         user = self.model(email=normal_email(email), display_name=display_name, **fields)
         user.set_password(password)
         user.save(using=self._db)
@@ -30,12 +32,15 @@ class UserManager(BaseUserManager["User"]):
         )
 
     def get_by_natural_key(self, username: str | None) -> User:
-        """Who logs in with this e-mail address, in whatever case they typed it."""
-        return self.get(email=normal_email(username or ""))
+        """The user with this e-mail address, however it is typed. Raises User.DoesNotExist."""
+        try:
+            return self.get(email=normal_email(username))
+        except InvalidInput as error:
+            raise self.model.DoesNotExist(str(error)) from error
 
 
 class User(AbstractBaseUser, PermissionsMixin):
-    email = models.EmailField("e-mail", unique=True)
+    email = models.EmailField("e-mail", unique=True, max_length=MAX_EMAIL)
     display_name = models.CharField(max_length=MAX_DISPLAY_NAME)
     is_staff = models.BooleanField(default=False)
     is_active = models.BooleanField(default=True)
@@ -48,18 +53,3 @@ class User(AbstractBaseUser, PermissionsMixin):
 
     def __str__(self) -> str:
         return self.display_name
-
-    def clean(self) -> None:
-        self.email = normal_email(self.email)
-
-
-def normal_email(email: str) -> str:
-    """The form in which addresses are stored and compared.
-
-    An international domain is written in ASCII (RFC 5891): MySQL's usual collations take
-    letters with and without accents for the same.
-    """
-    name, at, domain = email.strip().lower().rpartition("@")
-    with suppress(UnicodeError):
-        domain = domain.encode("idna").decode()
-    return f"{name}{at}{domain}"

@@ -13,7 +13,7 @@ from bus import events
 from bus.errors import PermanentError
 from bus.message import Message
 from bus.runtime.progress_bar import progress_bar
-from webapp.accounts.models import User, normal_email
+from webapp.accounts.models import User
 from webapp.history.selectors import known_ids
 from webapp.importing.lines import Line, LineReader, Malformed
 from webapp.importing.outbound import Outbound
@@ -48,7 +48,7 @@ def import_file(path: Path, *, member: str | None) -> Counts:
 
 def _account(email: str) -> User:
     try:
-        return User.objects.get(email=normal_email(email))
+        return User.objects.get_by_natural_key(email)
     except User.DoesNotExist:
         raise PermanentError(f"--member: nobody is registered as {email}") from None
 

@@ -1,12 +1,17 @@
 from __future__ import annotations
 
+import importlib
+
 import pytest
+from django.apps import apps
 from django.contrib.auth import get_user_model
+from django.db import connection
 from django.test import Client
 
 from tests.unit.webapp.conftest import PASSWORD
+from webapp.accounts.addresses import normal_email
 from webapp.accounts.forms import RegisterForm
-from webapp.accounts.models import normal_email
+from webapp.project.errors import InvalidInput
 
 pytestmark = pytest.mark.django_db
 
@@ -95,12 +100,70 @@ def test_who_is_logged_in_cannot_register_over_it(client, method):
     [
         (" Bob@Example.ORG ", "bob@example.org"),
         ("bob@EXÄMPLE.org", "bob@xn--exmple-cua.org"),
-        ("no address", "no address"),
-        ("bob@" + "ä" * 80, "bob@" + "ä" * 80),
+        ("bob@ｅｘämple。org", "bob@xn--exmple-cua.org"),
+        ("per@Straße.example", "per@xn--strae-oqa.example"),
+        ("per@STRAẞE.example", "per@xn--strae-oqa.example"),
+        ("per@xn--strae-oqa.example", "per@xn--strae-oqa.example"),
+        ("per@strasse.example", "per@strasse.example"),
+        ("a@ςσ.example", "a@xn--3xac.example"),
+        ("a@نامه‌ای.example", "a@xn--mgba3gch31f060k.example"),
+        ("a@ބްސް.example", "a@xn--lqby3gb.example"),
+        ("bob@[::1]", "bob@[::1]"),
     ],
 )
 def test_addresses_are_compared_in_one_form(typed, stored):
     assert normal_email(typed) == stored
+
+
+@pytest.mark.parametrize(
+    "email",
+    [
+        *("", "no address", "@example.org", "bob@", "bob@.ä", "bob@-ä.example", "bob@x.org\0"),
+        *("bob@" + "ä" * 80 + ".org", "bob@" + "ä." * 30_000 + "org", "x" * 250 + "@ä.org"),
+        *("böb@example.org", "bo\u212a@example.org", "bo\u017f@example.org", '"a\x01"@x.org'),
+        *("bob@💩.example", None, 7, b"bob@example.org"),
+    ],
+)
+def test_what_is_no_address_is_refused(email):
+    with pytest.raises(InvalidInput) as refused:
+        normal_email(email)
+    assert refused.value.code == "invalid_email"
+
+
+def test_an_eszett_and_a_double_s_are_two_accounts(client):
+    register(client, email="per@straße.example")
+    register(Client(), email="per@strasse.example", display_name="the other")
+    for typed, name in (
+        ("per@STRAẞE.example", "Alice Archer"),
+        ("per@strasse.example", "the other"),
+    ):
+        browser = Client()
+        browser.post("/accounts/login/", {"username": typed, "password": PASSWORD})
+        assert name in browser.get("/rooms/").content.decode()
+
+
+@pytest.mark.parametrize("email", ["bob@i♥.example", "bob@" + "ä" * 60 + ".org"])
+def test_a_domain_that_cannot_exist_keeps_the_form_and_logs_nobody_in(client, email):
+    page = register(client, email=email).content.decode()
+    assert "is no e-mail address" in page
+    assert email in page
+    answer = client.post("/accounts/login/", {"username": email, "password": PASSWORD})
+    assert "do not match" in answer.content.decode()
+    assert not get_user_model().objects.exists()
+
+
+def test_addresses_that_were_stored_in_letters_are_rewritten():
+    """Three that IDNA 2003 could not write: one that can be, one that is taken, one impossible."""
+    users = get_user_model().objects
+    stored = ["a@ބްސް.example", "b@ބްސް.example", "c@💩א.example", "b@xn--lqby3gb.example"]
+    users.bulk_create(users.model(email=email, display_name=email[0]) for email in stored)
+    migration = importlib.import_module("webapp.accounts.migrations.0002_ascii_domains")
+    for _ in range(2):
+        migration.rewrite_domains(apps, connection.schema_editor())
+        assert list(users.order_by("id").values_list("email", flat=True)) == [
+            "a@xn--lqby3gb.example",
+            *stored[1:],
+        ]
 
 
 def test_login_takes_the_address_in_any_case_and_rotates_the_session(client):

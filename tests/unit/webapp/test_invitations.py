@@ -30,6 +30,17 @@ def test_somebody_with_an_account_is_a_member_at_once(browser, room, broker):
     assert bob.send("GET", path).json()["role"] == "member"
 
 
+def test_an_invitation_reaches_no_other_domain(browser, room):
+    """In IDNA 2003 an ß became ss; they have been two domains since IDNA 2008."""
+    owner, path = room
+    bob = browser("bob")
+    type(bob.user).objects.filter(id=bob.user.id).update(email="bob@strasse.example")
+    assert invite(owner, path, "bob@straße.example").status_code == 202
+    assert bob.send("GET", path).status_code == 403
+    assert invite(owner, path, "bob@strasse.example").status_code == 202
+    assert bob.send("GET", path).status_code == 200
+
+
 def test_inviting_a_member_again_changes_nothing(browser, room, broker):
     owner, path = room
     browser("bob")

@@ -1,0 +1,45 @@
+"""Brings addresses that IDNA 2003 could not write in ASCII into the form of IDNA 2008.
+
+An address that it could write stays: whether ``strasse.example`` was typed with an ß is not
+known any more.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from django.db import migrations
+
+from webapp.accounts.addresses import normal_email
+from webapp.project.errors import InvalidInput
+
+logger = logging.getLogger(__name__)
+
+
+def rewrite_domains(apps: Any, schema_editor: Any) -> None:
+    users = apps.get_model("accounts", "User").objects.using(schema_editor.connection.alias)
+    for user_id, email in list(users.values_list("id", "email")):
+        if not email.isascii():
+            _rewrite(users, user_id, email)
+
+
+def _rewrite(users: Any, user_id: int, email: str) -> None:
+    """The log names the user by id: an address is nobody's business there."""
+    try:
+        address = normal_email(email)
+    except InvalidInput:
+        logger.warning("user %d cannot log in: no such domain can exist", user_id)
+        return
+    if users.filter(email=address).exists():
+        logger.warning("user %d cannot log in: another user has the same address", user_id)
+        return
+    users.filter(id=user_id).update(email=address)
+
+
+class Migration(migrations.Migration):
+    dependencies = [("accounts", "0001_initial")]
+
+    operations = [
+        migrations.RunPython(rewrite_domains, migrations.RunPython.noop, elidable=True)
+    ]
