@@ -1,47 +1,51 @@
-"""`chatbus replay`: the archive of all events, put again into one consumer's sink.
+"""``chatbus replay``: reads the archive of all events into one consumer's sink again.
 
-For a lost database, after a bug in a consumer, or for a new one. Every sink ignores what it has,
-so a replay may be repeated, and run while the consumer works. A sink for which events of the past
-differ from new ones has a method ``replay`` beside its ``store``.
+It restores a lost database, repairs what a bug in a consumer did, and fills a new consumer's
+store. Every sink ignores what it has, so a replay can be repeated, and can run beside the
+consumer. A sink that treats past events differently has a method ``replay`` beside ``store``.
 """
 
 from __future__ import annotations
 
 import argparse
 import logging
+import threading
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib import import_module
 
-from bus import events, topology
+from bus import events
 from bus.consuming.backfill import CLOCK_SKEW
-from bus.errors import InvalidEvent, RetryableError, SettingError
+from bus.errors import InvalidEvent, PermanentError, RetryableError, SettingError
 from bus.events import Event
 from bus.message import Delivery
+from bus.runtime.process import stop_event
 from bus.runtime.progress_bar import progress_bar
 from bus.runtime.settings import Environment
-from bus.topology import EVENT_CONSUMERS
+from bus.topology import ARCHIVE, EVENT_CONSUMERS
 from bus.transport.admin import is_amqp
-from bus.transport.rabbitmq.stream import read_stream
+from bus.transport.rabbitmq.stream import BATCH, TURN_SECONDS, StreamFeed, first_of, offset_of
 
 logger = logging.getLogger(__name__)
 
 Store = Callable[[Sequence[Event]], object]
-# The exit code when the sink refused some events: the others were replayed.
 REFUSED = 3
+"""The exit code when the sink refused some events; it has the others."""
+STOPPED = 130
+"""The exit code after SIGTERM or SIGINT, as shells have it for SIGINT."""
 
 
 @dataclass(frozen=True, slots=True)
 class Selection:
     """Which events to replay: ``start`` <= time < ``end``, and of one room if it is given."""
 
-    start: datetime | None
-    end: datetime | None
-    room_id: uuid.UUID | None
+    start: datetime | None = None
+    end: datetime | None = None
+    room_id: uuid.UUID | None = None
 
     def takes(self, event: Event) -> bool:
         return (
@@ -51,10 +55,35 @@ class Selection:
         )
 
 
+@dataclass
+class Outcome:
+    """How many events of each type the sink took, and how many it refused for good.
+
+    ``is_whole``: the archive was read to its end.
+    """
+
+    replayed: Counter[str] = field(default_factory=Counter)
+    refused: Counter[str] = field(default_factory=Counter)
+    is_whole: bool = False
+
+    def add(self, batch: Sequence[Event], refused: Sequence[Event]) -> None:
+        """Counts a batch, the refused events among it."""
+        taken = Counter(event.type for event in batch)
+        without = Counter(event.type for event in refused)
+        self.replayed += taken - without
+        self.refused += without
+
+
+class NothingSelected(PermanentError):
+    """The archive holds none of the events that were asked for."""
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
-        "Puts the events of the archive into one consumer's sink again. Exit code "
-        f"{REFUSED}: the sink refused some for good; the log names each, the others are in."
+        "Puts the events of the archive into one consumer's sink again. Exit code 1: the archive "
+        f"begins after --to, or has no event of --room; {REFUSED}: the sink refused some events "
+        f"for good, which the log names, and has the others; {STOPPED}: stopped before the end of "
+        "the archive."
     )
     parser.add_argument("--into", required=True, choices=list(EVENT_CONSUMERS), help="whose sink")
     parser.add_argument("--from", dest="start", type=_time, help="first event time, ISO 8601")
@@ -64,44 +93,53 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace, environment: Environment) -> int:
+    """Replays until the end of the archive, or until SIGTERM or SIGINT.
+
+    Raises SettingError for a window that holds no time, NothingSelected, or what ``replay``
+    raises.
+    """
     url = environment.broker_url()
     if not is_amqp(url):
         raise SettingError("BROKER_URL", "replay reads a RabbitMQ stream; accepted is amqp://…")
-    selection = Selection(arguments.start, arguments.end, arguments.room)
+    selection = _selection(arguments)
+    stop = stop_event()
     with ExitStack() as stack:
         store = _count if arguments.dry_run else _open_store(arguments.into, environment, stack)
-        replayed, refused = replay(url, selection, arguments.into, store)
-    _report("would be replayed" if arguments.dry_run else "replayed", replayed)
-    if refused:
-        _report("refused by the sink; the log tells why", refused)
-    return REFUSED if refused else 0
+        outcome = replay(url, selection, arguments.into, store, stop)
+    if outcome.is_whole and not (outcome.replayed or outcome.refused):
+        _explain_nothing(url, selection, arguments.into)
+    _report("would be replayed" if arguments.dry_run else "replayed", outcome.replayed)
+    if outcome.refused:
+        _report("refused by the sink; the log says why", outcome.refused)
+    if not outcome.is_whole:
+        print("stopped before the end of the archive; run it again to replay the rest")
+        return STOPPED
+    return REFUSED if outcome.refused else 0
 
 
 def replay(
-    url: str, selection: Selection, into: str, store: Store
-) -> tuple[Counter[str], Counter[str]]:
-    """Reads the archive up to now and stores what is selected.
+    url: str, selection: Selection, into: str, store: Store, stop: threading.Event
+) -> Outcome:
+    """Reads the archive up to now, or until ``stop`` is set, and stores what is selected.
 
-    How many events of each type the sink took, and how many it refused for good. Raises a
-    RetryableError when the archive or the sink is away: what was stored stays so.
+    Raises a RetryableError when the archive or the sink is away: what was stored stays so.
     """
-    queue = EVENT_CONSUMERS[into]
-    replayed, refused = Counter[str](), Counter[str]()
-    with progress_bar() as progress:
-        task = progress.add_task(f"archive → {into}", total=None)
-        for deliveries in read_stream(url, topology.ARCHIVE, _first_chunk(selection.start)):
-            taken = (d for d in deliveries if queue.takes(d.routing_key))
-            wanted = [event for event in _decode(taken) if selection.takes(event)]
-            without = _put(store, wanted)
-            refused.update(event.type for event in without)
-            replayed.update(event.type for event in wanted)
-            replayed.subtract(event.type for event in without)
-            progress.update(task, items=replayed.total())
-    return +replayed, refused
+    queue, outcome = EVENT_CONSUMERS[into], Outcome()
+    feed = StreamFeed(url, ARCHIVE, _first_chunk(selection.start), BATCH)
+    with closing(feed), progress_bar(f"archive into {into}") as progress:
+        while not (feed.is_at_end or stop.is_set()):
+            if deliveries := feed.receive(BATCH, TURN_SECONDS):
+                taken = (d for d in deliveries if queue.takes(d.routing_key))
+                wanted = [event for event in _decode(taken) if selection.takes(event)]
+                outcome.add(wanted, _put(store, wanted))
+                feed.ack(deliveries)
+                progress.update(feed.fraction, outcome.replayed.total())
+        outcome.is_whole = feed.is_at_end
+    return outcome
 
 
 def _put(store: Store, batch: list[Event]) -> list[Event]:
-    """Stores ``batch``, and returns those that the sink refuses for good; it found them alone."""
+    """Stores ``batch``; the events that the sink refuses for good, each tried alone."""
     if not batch:
         return []
     try:
@@ -119,17 +157,56 @@ def _put(store: Store, batch: list[Event]) -> list[Event]:
 
 
 def _decode(deliveries: Iterable[Delivery]) -> Iterator[Event]:
-    """The events; what is none is among the dead letters of each queue already."""
+    """The events; what is not an event is among the dead letters of each queue already."""
     for delivery in deliveries:
         try:
             yield events.decode(delivery.body)
         except InvalidEvent as error:
-            logger.warning("skipped in the archive: %s", error)
+            logger.warning(
+                "skipped offset %d of the archive, id %s: %s",
+                offset_of(delivery),
+                delivery.message_id,
+                error,
+            )
 
 
 def _first_chunk(start: datetime | None) -> datetime | None:
     """Where in the archive to begin: an event is archived after it happened, never before."""
     return start - CLOCK_SKEW if start else None
+
+
+def _selection(arguments: argparse.Namespace) -> Selection:
+    """Raises SettingError for a window that holds no time."""
+    start, end = arguments.start, arguments.end
+    if start and end and start >= end:
+        raise SettingError("--from", f"{_iso(start)} is not before --to {_iso(end)}")
+    if start and start > datetime.now(UTC) + CLOCK_SKEW:
+        raise SettingError("--from", f"{_iso(start)} is in the future")
+    return Selection(start, end, arguments.room)
+
+
+def _explain_nothing(url: str, selection: Selection, into: str) -> None:
+    """Says how far back the archive goes.
+
+    Raises NothingSelected where that, or the room, is why no event was selected.
+    """
+    oldest = first_of(url, ARCHIVE)
+    if oldest is None:
+        print("the archive is empty")
+        return
+    begins = datetime.fromtimestamp(oldest.timestamp or 0, UTC)
+    covers = f"the archive begins with an event of {_iso(begins)}"
+    if selection.end and selection.end <= begins:
+        raise NothingSelected(f"nothing to replay before --to {_iso(selection.end)}: {covers}")
+    if selection.room_id and not (selection.start or selection.end):
+        raise NothingSelected(
+            f"nothing to replay: the archive has no event of --room {selection.room_id} for {into}"
+        )
+    print(covers)
+
+
+def _iso(time: datetime) -> str:
+    return time.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def _open_store(name: str, environment: Environment, stack: ExitStack) -> Store:
@@ -149,7 +226,7 @@ def _time(text: str) -> datetime:
         time = datetime.fromisoformat(text)
     except ValueError:
         raise argparse.ArgumentTypeError(
-            f"{text!r} is no time; accepted is ISO 8601, for example 2026-11-21T17:00:00Z"
+            f"{text!r} is not a time; accepted is ISO 8601, for example 2026-11-21T17:00:00Z"
         ) from None
     return time if time.tzinfo else time.replace(tzinfo=UTC)
 

@@ -51,6 +51,19 @@ def test_everything_comes_in_order(url: str) -> None:
     assert archive(url, 3_000) == read(url)
 
 
+def test_how_much_was_read_is_known(url: str) -> None:
+    archive(url, 3_000)
+    with closing(StreamFeed(url, ARCHIVE, None, 1_000)) as feed:
+        seen = [feed.fraction]
+        while not feed.is_at_end:
+            if batch := feed.receive(1_000, 0.5):
+                feed.ack(batch)
+                seen.append(feed.fraction)
+    assert seen == sorted(seen)
+    assert (seen[0], seen[-1]) == (0.0, 1.0)
+    assert any(0 < fraction < 1 for fraction in seen)
+
+
 def test_an_empty_archive_has_nothing(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stream, "ANSWER_SECONDS", 1.0)
     assert read(url) == []

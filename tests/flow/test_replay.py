@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -111,9 +112,52 @@ def whole_log(person: Person, room: str, length: int) -> dict[str, Any]:
 
 @on_rabbitmq
 def test_a_time_span_selects(backend: Stack) -> None:
-    assert "0 events" in replay(
-        backend, "--into", "mongo_writer", "--dry-run", "--to", "2001-01-01T00:00:00Z"
-    )
+    alice = Person.registered(backend.base_url, "alice")
+    alice.make_room("garden")
+    now = datetime.now(UTC).isoformat()
+    output = replay(backend, "--into", "redis_publisher", "--dry-run", "--from", now)
+    assert "0 events would be replayed" in output
+    assert "the archive begins with an event of 20" in output
+    assert "0 events" not in replay(backend, "--into", "redis_publisher", "--dry-run", "--to", now)
+
+
+@on_rabbitmq
+@pytest.mark.parametrize(
+    "selection",
+    [["--to", "2001-01-01T00:00Z"], ["--from", "2000-01-01", "--to", "2001-01-01"]],
+)
+def test_a_window_before_the_archive_fails_and_says_where_it_begins(
+    backend: Stack, selection: list[str]
+) -> None:
+    Person.registered(backend.base_url, "alice").make_room("garden")
+    output = replay(backend, "--into", "redis_publisher", *selection, code=1)
+    assert "--to 2001-01-01T00:00:00Z: the archive begins with an event of 20" in output
+    assert "0 events" not in output
+
+
+@on_rabbitmq
+def test_a_room_that_the_archive_does_not_know_fails(backend: Stack) -> None:
+    Person.registered(backend.base_url, "alice").make_room("garden")
+    room = "00000000-0000-4000-8000-000000000000"
+    output = replay(backend, "--into", "mongo_writer", "--room", room, code=1)
+    assert f"no event of --room {room} for mongo_writer" in output
+
+
+@on_rabbitmq
+@pytest.mark.parametrize(
+    ("window", "problem"),
+    [
+        (("2026-11-02", "2026-11-01"), "--from: 2026-11-02T00:00:00Z is not before --to"),
+        (("2026-11-02", "2026-11-02"), "is not before --to 2026-11-02T00:00:00Z"),
+        (("2999-01-01", "2999-02-01"), "--from: 2999-01-01T00:00:00Z is in the future"),
+    ],
+)
+def test_a_window_that_holds_no_time_is_bad_input(
+    backend: Stack, window: tuple[str, str], problem: str
+) -> None:
+    begins, ends = window
+    output = replay(backend, "--into", "mongo_writer", "--from", begins, "--to", ends, code=2)
+    assert problem in output
 
 
 @on_redis

@@ -55,14 +55,13 @@ def _account(email: str) -> User:
 
 def _publish(reader: LineReader, people: People, counts: Counts) -> None:
     outbound = Outbound(publisher)
-    with progress_bar() as progress:
-        task = progress.add_task("import", total=reader.size)
+    with progress_bar("import") as progress:
         lines = _well_formed(reader, counts)
         while chunk := list(islice(lines, CHUNK)):
             people.prepare(chunk)
             outbound.send(_new_messages(chunk, people, counts))
             done = counts.published + counts.known
-            progress.update(task, completed=reader.position, items=done)
+            progress.update(reader.position / reader.size, done)
         outbound.drain()
 
 

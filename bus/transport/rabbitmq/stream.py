@@ -37,6 +37,7 @@ class StreamFeed:
         self._stream = stream
         self._start = start
         self._end = _end(url, stream)
+        self._first: int | None = None
         self._offset: int | None = None
         self._unsettled = 0
         # A time must be given as a datetime: a number would be taken for an offset.
@@ -51,6 +52,15 @@ class StreamFeed:
         """Whether everything was received."""
         return self._is_empty or (self._offset is not None and self._offset >= (self._end or 0))
 
+    @property
+    def fraction(self) -> float:
+        """How much was received of what there is to receive, from 0 to 1."""
+        if self.is_at_end:
+            return 1.0
+        if self._first is None or self._offset is None or self._end is None:
+            return 0.0
+        return (self._offset + 1 - self._first) / (self._end + 1 - self._first)
+
     def receive(self, limit: int, wait: float) -> list[Delivery]:
         if self.is_at_end:
             self._source.idle(wait)
@@ -60,7 +70,9 @@ class StreamFeed:
             self._check_broker()
         batch = self._source.receive(limit, wait)
         if batch:
-            self._offset = _offset(batch)
+            if self._first is None:
+                self._first = offset_of(batch[0])
+            self._offset = offset_of(batch[-1])
             self._unsettled += len(batch)
         if batch or self._unsettled:
             self._heard = time.monotonic()
@@ -103,11 +115,18 @@ def _end(url: str, stream: Queue) -> int | None:
     with closing(RabbitSubscription(url, stream, BATCH, {"x-stream-offset": "last"})) as source:
         while batch := source.receive(BATCH, max(0.0, deadline - time.monotonic())):
             source.ack(batch)
-            end, deadline = _offset(batch), min(deadline, time.monotonic() + END_SECONDS)
+            end, deadline = offset_of(batch[-1]), min(deadline, time.monotonic() + END_SECONDS)
     if end is None and depth(url, stream):
         raise BrokerUnavailable(f"{stream.name} holds events, and the broker sends none")
     return end
 
 
-def _offset(batch: list[Delivery]) -> int:
-    return int(batch[-1].headers["x-stream-offset"])
+def first_of(url: str, stream: Queue) -> Delivery | None:
+    """The oldest message of ``stream``; None when it sends none within ANSWER_SECONDS."""
+    with closing(RabbitSubscription(url, stream, 1, {"x-stream-offset": "first"})) as source:
+        return next(iter(source.receive(1, ANSWER_SECONDS)), None)
+
+
+def offset_of(delivery: Delivery) -> int:
+    """Where in its stream a delivery stands."""
+    return int(delivery.headers["x-stream-offset"])
