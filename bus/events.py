@@ -11,6 +11,7 @@ An event travels as JSON, UTF-8, at most 64 KiB::
 from __future__ import annotations
 
 import hashlib
+import time
 import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -22,9 +23,12 @@ from msgspec import Meta, Struct
 
 from bus import topology
 from bus.errors import InvalidEvent
-from bus.message import Message
+from bus.message import Delivery, Message
 from bus.runtime import trace
 
+# A header of every event's message: when it was published, in milliseconds since 1970. The event's
+# own time is another: an import publishes events that are years old.
+PUBLISHED_AT = "published_at"
 MAX_EVENT_BYTES = 64 * 1024
 MAX_BODY_CHARACTERS = 4_000
 
@@ -211,19 +215,37 @@ def decode(body: bytes) -> Event:
 
 
 def to_message(event: Event, traceparent: str | None = None) -> Message:
-    """The event as a message for the exchange ``chat.events``.
+    """The event as a message for the exchange ``chat.events``, to be published now.
 
-    ``traceparent`` is that of the work which caused it; by default, of the work in hand.
+    ``traceparent`` names the work that caused the event; by default, the current work.
     """
+    now = time.time()
     return Message(
         exchange=topology.EVENTS.name,
         routing_key=f"room.{event.room_id}.{event.type}",
         body=encode(event),
         message_id=str(event.id),
         type=event.type,
-        timestamp=int(event.time.timestamp()),
+        timestamp=int(now),
         headers={
             "room_id": str(event.room_id),
+            PUBLISHED_AT: int(now * 1_000),
             trace.HEADER: traceparent or trace.traceparent(),
         },
     )
+
+
+def published_at(delivery: Delivery, event: Event) -> float:
+    """When ``delivery`` of ``event`` was published, in seconds since 1970; never in the future.
+
+    A publisher that sets no such header may have set AMQP's timestamp, in whole seconds; without
+    either it is the event's own time.
+    """
+    now = time.time()
+    milliseconds = delivery.headers.get(PUBLISHED_AT)
+    if isinstance(milliseconds, int):
+        return min(now, milliseconds / 1_000)
+    # Redis passes on whatever a foreign program wrote there.
+    if isinstance(delivery.timestamp, int):
+        return min(now, delivery.timestamp)
+    return min(now, event.time.timestamp())

@@ -183,10 +183,12 @@ class Consumer:
         items = []
         for delivery in deliveries:
             try:
-                items.append(Unacked(delivery, events.decode(delivery.body)))
+                event = events.decode(delivery.body)
             except InvalidEvent as error:
                 self._dead_letters.publish(delivery, dead_letter.INVALID, error, 0, source.idle)
                 source.ack([delivery])
+            else:
+                items.append(Unacked(delivery, event, events.published_at(delivery, event)))
         return items
 
     def _put(self, source: DeliveryFeed, piece: list[Unacked]) -> None:

@@ -75,21 +75,23 @@ class ConsumerStatus:
         self._processed = time.time()
         self._is_idle = True
 
-    def in_flight_since(self, oldest: str | None) -> None:
-        """``oldest`` is the time of the oldest event in hand."""
+    def in_flight_since(self, oldest: float | None) -> None:
+        """``oldest`` is when the oldest event in flight was published; None without any."""
         self._is_idle &= oldest is None
-        self._oldest = _seconds(oldest) if oldest else None
+        self._oldest = oldest
 
     def accepted(self, piece: list[Unacked], seconds: float) -> None:
         """The sink took ``seconds`` for ``piece``."""
         now = time.time()
-        newest = min(now, _seconds(piece[-1].event.at))
+        # The time of publishing, by which the queue and the archive are ordered; an event's own
+        # time may lie years before it, or in the future.
+        newest = piece[-1].published
         self._processed = max(newest, self._processed or newest)
         self._consumed.inc(len(piece))
         self._batches.observe(len(piece))
         self._sink_seconds.observe(seconds)
-        oldest = min(item.event.at for item in piece)
-        self._event_seconds.observe(max(0.0, now - _seconds(oldest)))
+        oldest = min(item.published for item in piece)
+        self._event_seconds.observe(max(0.0, now - oldest))
         self.status = OK
 
     def failed(self, piece: list[Unacked]) -> None:
@@ -103,7 +105,3 @@ class ConsumerStatus:
             return 0.0
         known = self.processed
         return max(0.0, time.time() - (known.timestamp() if known else self._began))
-
-
-def _seconds(at: str) -> float:
-    return datetime.fromisoformat(at).timestamp()

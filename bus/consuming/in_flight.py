@@ -32,10 +32,15 @@ LONGEST_PAUSE = 10.0
 
 
 class Unacked(Struct, eq=False, gc=False):
-    """A delivery that is not settled; ``attempts`` counts only failures that were its own."""
+    """A delivery that is not settled yet, and its event.
+
+    ``published`` is in seconds since 1970. ``attempts`` counts only the failures of this event
+    itself.
+    """
 
     delivery: Delivery
     event: Event
+    published: float
     attempts: int = 0
     due: float = 0.0
 
@@ -92,10 +97,10 @@ class InFlight:
     def is_empty(self) -> bool:
         return not self._ready and not self._parked
 
-    def oldest(self) -> str | None:
-        """The time of the oldest event in hand."""
-        times = [item.event.at for item in self._ready]
-        times += (item.event.at for waiting in self._parked.values() for item in waiting)
+    def oldest(self) -> float | None:
+        """When the oldest of these events was published; None without any."""
+        times = [item.published for item in self._ready]
+        times += (item.published for waiting in self._parked.values() for item in waiting)
         return min(times, default=None)
 
     def is_down(self) -> bool:

@@ -39,13 +39,13 @@ SINK_SECONDS = Histogram(
 )
 EVENT_SECONDS = Histogram(
     "chatbus_event_seconds",
-    "From an event's own time until the sink had accepted it; of each batch its oldest",
+    "From an event's publishing until the sink had accepted it; of each batch its oldest",
     ["queue"],
     buckets=LATENCY_BUCKETS,
 )
 OLDEST_SECONDS = Gauge(
     "chatbus_oldest_unprocessed_seconds",
-    "At most this old is the oldest event that this consumer has not processed; 0 when idle",
+    "Upper bound on the time since the oldest unprocessed event was published; 0 when idle",
     ["queue"],
 )
 PAUSED = Gauge("chatbus_paused", "1 while this consumer is paused", ["queue"])

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 import uuid
 from collections.abc import Sequence
 from contextlib import closing
+from datetime import UTC, datetime
 
 import pytest
 from prometheus_client import REGISTRY
@@ -28,7 +30,7 @@ from tests.support.consuming import (
     empty,
     publish,
 )
-from tests.support.events import posted
+from tests.support.events import posted, posted_at
 from tests.support.wait import wait_until
 
 OTHER_ROOM = uuid.UUID(int=2)
@@ -203,6 +205,21 @@ def test_the_oldest_event_grows_old_while_the_sink_is_down(url: str) -> None:
         gate.is_down = False
         wait_until(lambda: age() == 0.0, what="nothing old")
     assert metric("retried_messages_total", queue=MONGO_WRITER.name) - retried >= 2
+
+
+def test_an_imported_message_is_as_old_as_its_publishing(url: str) -> None:
+    labels = {"queue": MONGO_WRITER.name}
+    gate = Gate()
+    gate.is_down = True
+    seconds = metric("event_seconds_sum", **labels)
+    began = time.monotonic()
+    publish(url, posted_at(datetime(2004, 12, 25, tzinfo=UTC)))
+    with consuming(url, ListSink(gate)):
+        wait_until(lambda: gate.failures > 1)
+        assert 0 < metric("oldest_unprocessed_seconds", **labels) <= time.monotonic() - began + 1
+        gate.is_down = False
+        wait_until(lambda: metric("oldest_unprocessed_seconds", **labels) == 0.0)
+    assert 0 < metric("event_seconds_sum", **labels) - seconds <= time.monotonic() - began + 1
 
 
 def test_each_message_is_a_debug_record_with_its_ids(

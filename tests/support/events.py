@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from datetime import datetime
 
 from bus import events
 from bus.events import (
@@ -26,6 +27,14 @@ ROOM = uuid.UUID("7f3c0000-0000-4000-8000-000000000001")
 
 def posted(body: str = "hi", room_id: uuid.UUID = ROOM, actor: Person = ALICE) -> MessagePosted:
     return events.make(MessagePosted, room_id=room_id, actor=actor, data=PostedData(body))
+
+
+def posted_at(time: datetime) -> MessagePosted:
+    """A message as an import publishes it: its id and its own time are those of ``time``."""
+    other_bits = events.new_id().int % 2**80
+    event_id = uuid.UUID(int=int(time.timestamp() * 1_000) << 80 | other_bits)
+    data = PostedData("imported")
+    return events.make(MessagePosted, room_id=ROOM, actor=ALICE, data=data, event_id=event_id)
 
 
 def edited(message: MessagePosted, body: str) -> MessageEdited:

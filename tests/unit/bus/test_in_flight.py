@@ -19,7 +19,7 @@ OTHER_ROOM = uuid.UUID(int=2)
 def item(body: str, room_id: uuid.UUID | None = None) -> Unacked:
     event = posted(body, room_id) if room_id else posted(body)
     delivery = Delivery(tag=body, body=events.encode(event), routing_key="", redelivered=False)
-    return Unacked(delivery, event)
+    return Unacked(delivery, event, event.time.timestamp())
 
 
 class Trial:
