@@ -38,7 +38,7 @@ class BridgeSettings:
 
     @classmethod
     def from_environment(cls, environment: Environment) -> BridgeSettings:
-        origins = environment.words("ALLOWED_ORIGINS")
+        origins = environment.origins()
         if not origins:
             raise SettingError(
                 "ALLOWED_ORIGINS", "is not set; accepted are origins like https://chat.example.org"
@@ -49,7 +49,7 @@ class BridgeSettings:
             redis_url=environment.redis_url(),
             keys=KeySet.from_environment(environment),
             origins=origins,
-            proxies=environment.words("BRIDGE_TRUSTED_PROXIES"),
+            proxies=environment.proxies("BRIDGE_TRUSTED_PROXIES", networks=False),
             compression=_compression(environment),
             limits=_limits(environment),
             workers=environment.integer("BRIDGE_WORKERS", 1, minimum=1, maximum=64),

@@ -50,7 +50,7 @@ class KeySet:
     @classmethod
     def from_environment(cls, environment: Environment) -> KeySet:
         """Reads TICKET_KEYS: ``id:secret[,id:secret…]``, a secret of 32 characters or more."""
-        keys = []
+        keys: list[tuple[str, str]] = []
         for word in environment.words("TICKET_KEYS"):
             key_id, _, secret = word.partition(":")
             if not key_id or len(secret) < _MINIMUM_SECRET:
@@ -59,6 +59,8 @@ class KeySet:
                     f"accepted is id:secret[,id:secret…], a secret of {_MINIMUM_SECRET} "
                     "characters or more",
                 )
+            if key_id in dict(keys):
+                raise SettingError("TICKET_KEYS", f"has two keys of the id {key_id[:40]!r}")
             keys.append((key_id, secret))
         if not keys:
             raise SettingError("TICKET_KEYS", "is not set")

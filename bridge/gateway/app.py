@@ -67,11 +67,11 @@ class Settings:
             broker_url=environment.broker_url(),
             host=environment.text("GATEWAY_HOST", "127.0.0.1"),
             port=environment.integer("GATEWAY_PORT", 8002, minimum=1, maximum=65_535),
-            allowed_hosts=environment.words("ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]"),
+            allowed_hosts=environment.allowed_hosts(),
             timeout=environment.seconds("GATEWAY_TIMEOUT", 30, minimum=0.1, maximum=60),
             max_held=environment.integer("GATEWAY_MAX_HELD", 2_000, minimum=1, maximum=100_000),
             priorities=request_rules.parse_priorities(environment.words("GATEWAY_PRIORITIES")),
-            proxies=environment.words("GATEWAY_TRUSTED_PROXIES"),
+            proxies=environment.proxies("GATEWAY_TRUSTED_PROXIES", networks=True),
         )
 
 

@@ -97,7 +97,7 @@ def _store_of(name: str, future: Future[StoreSample], deadline: float) -> StoreS
 def _store(name: str, environment: Environment) -> StoreSample:
     if not environment.values.get(name):
         return StoreSample(name=name, problem="not set", configured=False)
-    url = environment.url(name, URLS[name])
+    url = environment.url(name)
     started = time.monotonic()
     _PINGS[name](url)
     return StoreSample(name=name, milliseconds=(time.monotonic() - started) * 1000)
@@ -155,7 +155,7 @@ def _queues_of(future: Future[Queues], deadline: float) -> Queues:
 
 
 def _queues(environment: Environment) -> Queues:
-    url = environment.values.get("BROKER_URL", "")
+    url = environment.optional_url("BROKER_URL")
     if not url:
         return time.time(), ()
     with closing(Link(url)) as link:

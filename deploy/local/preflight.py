@@ -7,18 +7,12 @@ from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 from bus.errors import RetryableError, SettingError
-from bus.runtime.settings import BROKER_SCHEMES, MONGO_SCHEMES, REDIS_SCHEMES, Environment
+from bus.runtime.settings import Environment
 from bus.ticket import KeySet
 from deploy.local.ports import authority
 
 REACH_SECONDS = 5.0
-DATABASE_SCHEMES = ("sqlite", "mysql")
-URLS = {
-    "DATABASE_URL": DATABASE_SCHEMES,
-    "BROKER_URL": BROKER_SCHEMES,
-    "REDIS_URL": REDIS_SCHEMES,
-    "MONGO_URL": MONGO_SCHEMES,
-}
+URLS = ("DATABASE_URL", "BROKER_URL", "REDIS_URL", "MONGO_URL")
 DEFAULT_PORTS = {
     "amqp": 5672,
     "amqps": 5671,
@@ -40,9 +34,14 @@ class ServerUnreachable(RetryableError):
 
 def check_settings(environment: Environment) -> None:
     """Raises SettingError for a setting that is given and cannot be used."""
-    for name, schemes in URLS.items():
-        if environment.values.get(name):
-            environment.url(name, schemes)
+    for name in (*URLS, "BROKER_API_URL"):
+        environment.optional_url(name)
+    environment.ca_file()
+    environment.allowed_hosts()
+    environment.origins()
+    environment.bridge_url()
+    if environment.values.get("SECRET_KEY"):
+        environment.secret("SECRET_KEY")
     if environment.values.get("TICKET_KEYS"):
         KeySet.from_environment(environment)
 

@@ -178,7 +178,7 @@ def settings(url: str, redis_server: Redis, mongo: str, tmp_path: Path) -> dict[
         "REDIS_URL": redis_server.fresh_database(),
         "MONGO_URL": mongo,
         "DATABASE_URL": f"sqlite:///{tmp_path}/database",
-        "SECRET_KEY": "x" * 50,
+        "SECRET_KEY": "only-for-tests-0123456789-abcdefgh",
         "TICKET_KEYS": f"k:{'x' * 50}",
         "ALLOWED_HOSTS": "localhost",
     }

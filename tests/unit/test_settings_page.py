@@ -8,7 +8,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 PAGES = (ROOT / "docs" / "settings.md", ROOT / "docs" / "gateway.md")
 PACKAGES = ("bus", "webapp", "consumers", "bridge", "deploy")
-READ = re.compile(r"environment\.(?:text|integer|seconds|flag|words|url)\(\s*\"([A-Z_]+)\"")
+METHODS = "text|integer|seconds|flag|words|url|optional_url|secret|proxies|_each|_canonical"
+READ = re.compile(rf"\b(?:{METHODS})\(\s*\"([A-Z][A-Z_]+)\"")
 
 
 def test_every_setting_is_documented() -> None:

@@ -37,7 +37,7 @@ SETTINGS = {
     "DATABASE_URL": "sqlite://:memory:",
     "BROKER_URL": _redis.url,
     "MONGO_URL": _mongo.url,
-    "SECRET_KEY": "only-for-tests",
+    "SECRET_KEY": "only-for-tests-0123456789-abcdefgh",
     "TICKET_KEYS": f"test:{'k' * 32}",
     "ALLOWED_HOSTS": "testserver,chat.example.org",
     "BRIDGE_URL": "",

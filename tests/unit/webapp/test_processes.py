@@ -89,32 +89,23 @@ def test_nobody_but_the_server_says_what_the_path_is(start):
 
 
 @pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("SECRET_KEY", ""),
-        ("DATABASE_URL", ""),
-        ("DATABASE_URL", "nonsense://"),
-        ("BROKER_URL", "http://x"),
-        ("BROKER_API_URL", "http://:15672"),
-        ("MONGO_URL", ""),
-        ("MONGO_URL", "mongodb://"),
-        ("MONGO_URL", "mongodb://127.0.0.1:port/"),
-        ("TICKET_KEYS", "short:key"),
-        ("BRIDGE_URL", "http://x"),
-        ("DEBUG", "perhaps"),
-    ],
+    ("process", "name", "value"),
+    [("web", "SECRET_KEY", "x"), ("request_worker", "DATABASE_URL", "mysql://u:hunter2@a/d?x=1")],
 )
-def test_a_bad_setting_ends_the_process_with_its_name(name, value):
-    process = subprocess.run(
-        [sys.executable, "-c", START, "webapp.project.server"],
+def test_a_bad_setting_ends_the_process_with_one_line_that_names_it(process, name, value):
+    """Which settings are bad: see test_configuration."""
+    ended = subprocess.run(
+        [sys.executable, "-m", "deploy.cli", "run", process],
         env={**os.environ, **SETTINGS, name: value},
         capture_output=True,
         text=True,
         timeout=WAIT_SECONDS,
         check=False,
     )
-    assert process.returncode == 1
-    assert f"SettingError: {name}: " in process.stderr
+    assert ended.returncode == 2
+    assert ended.stderr.startswith(f"chatbus: {name}: ")
+    assert ended.stderr.count("\n") == 1
+    assert "hunter2" not in ended.stderr
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,72 @@
+"""The web tier's settings as a function of the environment; no Django is started for it."""
+
+from __future__ import annotations
+
+import pytest
+
+from bus.errors import SettingError
+from bus.runtime.settings import Environment
+from webapp.project.configuration import settings_from
+
+GIVEN = {
+    "DATABASE_URL": "mysql://chatbus:pass%2Fword@db.example/chatbus",
+    "BROKER_URL": "amqp://h/",
+    "MONGO_URL": "mongodb://h/chat",
+    "SECRET_KEY": "0123456789abcdefghijklmnopqrstuv",
+    "TICKET_KEYS": f"k:{'k' * 32}",
+}
+
+
+def read(**values: str) -> dict[str, object]:
+    return settings_from(Environment(GIVEN | values))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("SECRET_KEY", value) for value in ("", "x", "short-key", "ab" * 30)),
+        ("SECRET_KEY", "django-insecure-0123456789abcdefghijklmnopqrstuv"),
+        *(("DATABASE_URL", url) for url in ("", "nonsense://", "mysql://h/", "mysql://h:abc/d")),
+        ("DATABASE_URL", "mysql://u:hunter2@a/d;mysql://u:hunter2@b/d"),
+        ("DATABASE_URL", "mysql://u:hunter2@a,b/d"),
+        ("DATABASE_URL", "mysql://u:hunter2@a/d?x=1"),
+        ("DATABASE_URL", "mysql://u:hunter2@a/d?ssl_mode=REQUIRED"),
+        ("DATABASE_URL", "sqlite:///file?x=1"),
+        ("BROKER_URL", "http://x"),
+        ("BROKER_API_URL", "http://:15672"),
+        *(("MONGO_URL", url) for url in ("", "mongodb://", "mongodb://127.0.0.1:port/")),
+        ("TICKET_KEYS", "short:key"),
+        ("TICKET_KEYS", f"a:{'k' * 32},a:{'l' * 32}"),
+        *(("BRIDGE_URL", url) for url in ("http://x", "wss://u@h/", "ws://{domain}/")),
+        ("BRIDGE_URL", "ws://h/#here"),
+        ("DEBUG", "perhaps"),
+        ("SECURE_COOKIES", "perhaps"),
+        *(("ALLOWED_HOSTS", host) for host in ("https://a", "a:80", "*.example.org", "a/b")),
+        *(("ALLOWED_ORIGINS", origin) for origin in ("a.example", "https://*.example", "null")),
+    ],
+)
+def test_a_bad_setting_is_named_and_no_password_of_it_is_shown(name: str, value: str) -> None:
+    with pytest.raises(SettingError, match=f"^{name}: ") as raised:
+        read(**{name: value})
+    assert "hunter2" not in str(raised.value)
+
+
+def test_hosts_origins_and_the_bridge_are_written_as_browsers_write_them() -> None:
+    settings = read(
+        ALLOWED_HOSTS="Chat.Example.org, ::0:1, .Straße.example",
+        ALLOWED_ORIGINS="https://Chat.Example.org:443/",
+        BRIDGE_URL="WSS://Straße.example:443/Socket?a=1",
+    )
+    assert settings["ALLOWED_HOSTS"] == ["chat.example.org", "[::1]", ".xn--strae-oqa.example"]
+    assert settings["CSRF_TRUSTED_ORIGINS"] == ["https://chat.example.org"]
+    assert settings["BRIDGE_URL"] == "wss://xn--strae-oqa.example/Socket?a=1"
+
+
+def test_mysql_by_tls_verifies_the_host_name() -> None:
+    urls = ("mysql://u:p@h/d?ssl_mode=VERIFY_IDENTITY", "mysql://u:p@h/d?ssl-ca=/ca.pem")
+    for url in urls:
+        options = read(DATABASE_URL=url)["DATABASES"]["default"]["OPTIONS"]
+        assert options["ssl_mode"] == "VERIFY_IDENTITY"
+        assert options["charset"] == "utf8mb4"
+    assert "ssl_mode" not in read()["DATABASES"]["default"]["OPTIONS"]
+    assert read()["DATABASES"]["default"]["PASSWORD"] == "pass/word"
