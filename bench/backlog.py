@@ -17,7 +17,7 @@ from bench.filling import depth, fill
 from bench.machine import peak_megabytes
 from bus import topology
 from bus.topology import Queue
-from bus.transport.admin import Link
+from bus.transport import connect_admin
 from tests.support.rabbitmq import RabbitMQ
 from tests.support.servers import Mongo, Redis
 from tests.support.wait import wait_until
@@ -62,8 +62,8 @@ def _process(name: str, settings: Mapping[str, str]) -> Iterator[int]:
 
 def _seconds_to(url: str, queue: Queue, count: int, drained: int) -> float:
     """How long it takes from the first event that is worked off to the last one."""
-    with closing(Link(url)) as link:
-        wait_until(lambda: depth(link, queue) < count, SECONDS, f"{queue.name} is consumed")
+    with closing(connect_admin(url)) as admin:
+        wait_until(lambda: depth(admin, queue) < count, SECONDS, f"{queue.name} is consumed")
         started = time.perf_counter()
-        wait_until(lambda: depth(link, queue) <= count - drained, SECONDS, f"{drained} are done")
+        wait_until(lambda: depth(admin, queue) <= count - drained, SECONDS, f"{drained} are done")
         return time.perf_counter() - started

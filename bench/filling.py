@@ -14,7 +14,7 @@ from bus import events
 from bus.message import Message
 from bus.publishing import Publisher
 from bus.topology import Queue
-from bus.transport.admin import Link
+from bus.transport import AdminConnection, connect_admin
 from tests.support.events import posted
 
 BODY = "x" * 120
@@ -25,10 +25,10 @@ TIMEOUT = 60.0
 
 def fill(url: str, queue: Queue, count: int, *, rooms: int) -> None:
     """Leaves ``count`` new events of ``rooms`` rooms in ``queue``, and nothing else."""
-    link = Link(url)
-    link.declare([queue])
-    link.channel.queue_purge(queue.name)
-    link.close()
+    admin = connect_admin(url)
+    admin.declare([queue])
+    admin.purge(queue)
+    admin.close()
     messages = _messages(queue, count, [uuid.uuid4() for _ in range(rooms)])
     publisher = Publisher(url)
     sent: deque[Future[None]] = deque()
@@ -48,6 +48,6 @@ def _messages(queue: Queue, count: int, rooms: list[uuid.UUID]) -> Iterator[Mess
         yield msgspec.structs.replace(message, exchange="", routing_key=queue.name)
 
 
-def depth(link: Link, queue: Queue) -> int:
+def depth(admin: AdminConnection, queue: Queue) -> int:
     """How many messages wait in ``queue``."""
-    return int(link.channel.queue_declare(queue.name, passive=True).message_count)
+    return admin.depth(queue) or 0

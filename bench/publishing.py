@@ -24,7 +24,7 @@ from bench import request
 from bus import events, topology
 from bus.message import Message
 from bus.publishing import Publisher
-from bus.transport.admin import Link
+from bus.transport import connect_admin
 from tests.support.events import posted
 from tests.support.rabbitmq import RabbitMQ
 
@@ -75,11 +75,11 @@ def _table(
 
 def _measure(publish: Publish, url: str, messages: Sequence[Message]) -> tuple[float, float]:
     """Seconds for each message: of the clock, and of this process's processor time."""
-    link = Link(url)
-    link.declare(QUEUES)
+    admin = connect_admin(url)
+    admin.declare(QUEUES)
     for queue in topology.EVENT_QUEUES:
-        link.channel.queue_purge(queue.name)
-    link.close()
+        admin.purge(queue)
+    admin.close()
     started, used = time.perf_counter(), time.process_time()
     publish(url, messages)
     seconds, used = time.perf_counter() - started, time.process_time() - used

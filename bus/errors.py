@@ -48,6 +48,14 @@ class TopologyBroken(RetryableError):
     """An exchange, queue or binding is missing: an event would not reach all its queues."""
 
 
+class QueueMissing(RetryableError):
+    """The broker answered that there is no such queue."""
+
+
+class BrokerRefused(RetryableError):
+    """The broker answered that something is in use, or not empty, and did nothing."""
+
+
 class QueueInUse(RetryableError):
     """A queue is not removed because messages or consumers are on it; nothing was changed."""
 
@@ -102,3 +110,12 @@ class QueueBusy(RetryableError):
 
 class SubscriptionCancelled(BrokerUnavailable):
     """The broker ended a subscription: its queue was deleted, or moved to another node."""
+
+
+def reason(error: BaseException) -> str:
+    """``error`` in words: never empty, as the text of many a library's error is."""
+    if text := str(error).strip():
+        return text
+    if cause := error.__cause__ or error.__context__:
+        return reason(cause)
+    return "timed out" if isinstance(error, TimeoutError) else type(error).__name__

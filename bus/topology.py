@@ -141,6 +141,11 @@ def pause_queue(queue: Queue) -> Queue:
     return Queue(f"{queue.name}.pause", arguments=MappingProxyType(arguments))
 
 
+def lock_name(queue: Queue) -> str:
+    """The name under which one operator at a time locks ``queue``."""
+    return f"{queue.name}.operator"
+
+
 # It takes nothing, so while it is bound like another queue nothing that should reach that one is
 # confirmed (``bus.admin.topology_gate``). Classic: a quorum queue keeps to its length only roughly.
 GATE = Queue(

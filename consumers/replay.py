@@ -27,7 +27,7 @@ from bus.runtime.process import stop_event
 from bus.runtime.progress_bar import progress_bar
 from bus.runtime.settings import Environment
 from bus.topology import ARCHIVE, EVENT_CONSUMERS
-from bus.transport.admin import is_amqp
+from bus.transport import has_streams
 from bus.transport.rabbitmq.stream import BATCH, TURN_SECONDS, StreamFeed, first_of, offset_of
 
 logger = logging.getLogger(__name__)
@@ -99,7 +99,7 @@ def run(arguments: argparse.Namespace, environment: Environment) -> int:
     raises.
     """
     url = environment.broker_url()
-    if not is_amqp(url):
+    if not has_streams(url):
         raise SettingError("BROKER_URL", "replay reads a RabbitMQ stream; accepted is amqp://…")
     selection = _selection(arguments)
     stop = stop_event()

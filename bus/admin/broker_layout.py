@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+
 from bus.admin.topology_plan import Layout, layout_of
-from bus.errors import BrokerUnavailable
 from bus.topology import EXCHANGES, QUEUES
-from bus.transport.admin import Link
+from bus.transport import connect_admin
 from bus.transport.rabbitmq.management_api import BindingInfo, Management
 
 
-def found_on_rabbitmq(management: Management) -> Layout:
-    """Everything in the virtual host but what its connections hold for themselves. Raises
-    BrokerUnavailable."""
+def find_layout(url: str, management: Management | None) -> Layout:
+    """What the broker has; ``management`` is its API, None for Redis. Raises BrokerUnavailable."""
+    return _found_by_api(management) if management else _found_by_bindings(url)
+
+
+def _found_by_api(management: Management) -> Layout:
+    """Everything in the virtual host but what belongs to a single connection."""
     queues = management.queues()
     private = {queue.name for queue in queues if queue.exclusive}
     return Layout(
@@ -21,20 +26,11 @@ def found_on_rabbitmq(management: Management) -> Layout:
     )
 
 
-def found_on_redis(url: str) -> Layout:
-    """The bindings in kombu's tables, which are all that Redis keeps of a topology: exchanges
-    and queues are there when they are written to. Raises BrokerUnavailable."""
+def _found_by_bindings(url: str) -> Layout:
+    """The bindings are all that Redis keeps of a topology: exchanges and queues exist once
+    something is written to them."""
     code = layout_of(QUEUES)
-    link = Link(url)
-    try:
-        tables = {exchange.name: link.channel.get_table(exchange.name) for exchange in EXCHANGES}
-    except link.errors as error:
-        raise BrokerUnavailable(f"Redis as broker: {error!r}") from error
-    finally:
-        link.close()
-    bindings = tuple(
-        BindingInfo(exchange, queue, "queue", routing_key)
-        for exchange, table in tables.items()
-        for routing_key, _, queue in table
-    )
+    with closing(connect_admin(url)) as admin:
+        found = admin.bindings(EXCHANGES) or ()
+    bindings = tuple(BindingInfo(source, queue, "queue", key) for source, key, queue in found)
     return Layout(code.exchanges, code.queues, bindings)

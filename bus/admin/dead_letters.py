@@ -11,15 +11,13 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 
-from bus.admin.queue_lock import Renew, queue_lock
 from bus.consuming.dead_letter import DeadLetter
 from bus.errors import BrokerUnavailable
 from bus.message import Delivery
 from bus.publishing import Publisher
 from bus.topology import Queue
-from bus.transport.admin import Link
-from bus.transport.factory import subscribe
-from bus.transport.interfaces import Subscription
+from bus.transport import AdminConnection, Subscription, connect_admin, subscribe
+from bus.transport.interfaces import Renew
 
 # Letters that are looked at and kept are held until the end; RabbitMQ counts them in 16 bits.
 MOST_HELD = 50_000
@@ -43,7 +41,7 @@ class DeadLetterQueue:
         self._dead = dead_queue(queue)
         self.count = count
         self._url = url
-        self._renew_claim = renew_lock
+        self._renew_lock = renew_lock
         self._source: Subscription | None = None
         self._seen = 0
         self._settled = 0
@@ -79,7 +77,7 @@ class DeadLetterQueue:
 
     def drop(self, letters: Sequence[DeadLetter]) -> None:
         """Settles ``letters``: they are gone."""
-        self._renew_claim()
+        self._renew_lock()
         self._opened().ack([letter.delivery for letter in letters])
         self._settled += len(letters)
 
@@ -89,7 +87,7 @@ class DeadLetterQueue:
             self._source.close()
 
     def _receive(self, limit: int) -> list[Delivery]:
-        self._renew_claim()
+        self._renew_lock()
         deliveries = self._opened().receive(limit, ANSWER_SECONDS)
         if not deliveries:
             raise BrokerUnavailable(
@@ -111,16 +109,14 @@ def open_dead_letters(url: str, queue: Queue) -> Iterator[DeadLetterQueue]:
     Raises QueueBusy when another one has them, and BrokerUnavailable.
     """
     dead = dead_queue(queue)
-    with closing(Link(url)) as link, queue_lock(link, dead) as renew_lock:
-        if not link.is_amqp:
-            # An operator who was killed holds letters until the next one subscribes.
-            _subscribe(url, dead).close()
-        letters = DeadLetterQueue(url, queue, link.depth(dead) or 0, renew_lock)
+    with closing(connect_admin(url)) as admin, admin.queue_lock(dead) as renew_lock:
+        admin.return_unsettled(dead, INSTANCE)
+        letters = DeadLetterQueue(url, queue, admin.depth(dead) or 0, renew_lock)
         try:
             yield letters
         finally:
             letters.close()
-        _wait_until_returned(link, dead, letters.left)
+        _wait_until_returned(admin, dead, letters.left)
 
 
 def dead_queue(queue: Queue) -> Queue:
@@ -133,8 +129,8 @@ def _subscribe(url: str, dead: Queue) -> Subscription:
     return subscribe(url, dead, prefetch=MOST_HELD, instance=INSTANCE)
 
 
-def _wait_until_returned(link: Link, dead: Queue, number: int) -> None:
+def _wait_until_returned(admin: AdminConnection, dead: Queue, number: int) -> None:
     """RabbitMQ gives back after the connection has ended; the next command must see them all."""
     deadline = time.monotonic() + RETURN_SECONDS
-    while (link.depth(dead) or 0) < number and time.monotonic() < deadline:
+    while (admin.depth(dead) or 0) < number and time.monotonic() < deadline:
         time.sleep(POLL_SECONDS)

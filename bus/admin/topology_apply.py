@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-
-from amqp.exceptions import NotFound
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
 
 from bus.admin.empty_queue import held_while_empty
-from bus.admin.queue_lock import queue_lock
-from bus.admin.topology_gate import bind, editing, gate, open_left_gate, refused, unbind
+from bus.admin.topology_gate import gate, open_left_gate, refused
 from bus.admin.topology_plan import DEFAULT_TYPE, KNOWN, Difference, Layout, layout_of
 from bus.consuming import pause
-from bus.errors import QueueInUse
+from bus.errors import QueueInUse, QueueMissing
 from bus.topology import CONSUMERS, GATE, Queue
-from bus.transport.admin import Link
 from bus.transport.rabbitmq.management_api import BindingInfo, ExchangeInfo, Management, QueueInfo
+from bus.transport.rabbitmq.topology_editor import TopologyEditor
 
 DRAIN_SECONDS = 30.0
 # A consumer looks once a second whether it is paused, and finishes its batch first.
@@ -31,16 +28,17 @@ def create(url: str, queues: Sequence[Queue]) -> None:
     nothing goes through it before it has them all. Raises QueueInUse while another apply is at
     work, or BrokerUnavailable.
     """
-    with editing(url) as link:
+    with closing(TopologyEditor(url)) as editor:
         layout = layout_of(queues)
-        missing = [exchange for exchange in layout.exchanges if not _exists(link, exchange)]
+        missing = [each for each in layout.exchanges if not editor.has_exchange(each)]
         if missing:
-            with gate(link, (), restore=lambda: link.declare(queues)):
-                _declare_exchanges(link, missing)
-                bind(link, GATE.name, layout.bindings)
-                link.declare(queues)
+            with gate(editor, (), restore=lambda: editor.declare(queues)):
+                for exchange in missing:
+                    editor.declare_exchange(exchange)
+                editor.add_bindings(GATE.name, layout.bindings)
+                editor.declare(queues)
         else:
-            link.declare(queues)
+            editor.declare(queues)
     open_left_gate(url)
 
 
@@ -69,62 +67,45 @@ def recreate(url: str, api: Management, queue: Queue, info: QueueInfo, found: La
     its dead letters, which would come back past the gate, or BrokerUnavailable.
     """
     bindings = [*found.bindings_of(info.name), *layout_of([queue]).bindings_of(queue.name)]
-    with editing(url) as link, queue_lock(link, queue.dead_letters or queue):
-        _check_can_be_emptied(link, info)
-        with gate(link, bindings, restore=lambda: link.declare([queue])):
-            _drain_and_replace(url, api, link, queue, info, bindings)
-
-
-def _exists(link: Link, exchange: ExchangeInfo) -> bool:
-    try:
-        with link.probe() as channel:
-            channel.exchange_declare(exchange.name, exchange.type, passive=True)
-    except NotFound:
-        return False
-    return True
-
-
-def _declare_exchanges(link: Link, exchanges: Iterable[ExchangeInfo]) -> None:
-    for exchange in exchanges:
-        link.channel.exchange_declare(
-            exchange.name,
-            exchange.type,
-            durable=True,
-            auto_delete=False,
-            arguments={**exchange.arguments},
-        )
+    with (
+        closing(TopologyEditor(url)) as editor,
+        editor.queue_lock(queue.dead_letters or queue),
+    ):
+        _check_can_be_emptied(editor, info)
+        with gate(editor, bindings, restore=lambda: editor.declare([queue])):
+            _drain_and_replace(url, api, editor, queue, info, bindings)
 
 
 def _remove_binding(url: str, binding: BindingInfo) -> None:
     if binding.destination not in {queue.name for queue in KNOWN.queues}:
         raise QueueInUse(f"{binding.destination} is not ours; unbind it by hand if nobody needs it")
-    with editing(url) as link:
-        unbind(link, [binding])
+    with closing(TopologyEditor(url)) as editor:
+        editor.remove_bindings([binding])
 
 
 def _remove_exchange(url: str, exchange: ExchangeInfo) -> None:
-    with editing(url) as link, refused("something is bound to it"):
-        link.channel.exchange_delete(exchange.name, if_unused=True)
+    with closing(TopologyEditor(url)) as editor, refused("something is bound to it"):
+        editor.delete_exchange(exchange.name)
 
 
 def _remove_queue(url: str, api: Management, info: QueueInfo, bindings: list[BindingInfo]) -> None:
     """Deletes a queue that holds no message, taken ones included, and has no consumer."""
-    with editing(url) as link:
+    with closing(TopologyEditor(url)) as editor:
         try:
-            # A queue that is plainly in use costs nobody a refusal.
-            _check_unused(link, info)
-        except NotFound:
-            return  # it expired, or somebody else deleted it
-        with gate(link, bindings, restore=lambda: bind(link, info.name, bindings)):
-            unbind(link, bindings)
-            with suppress(NotFound):
-                _delete(url, api, link, info)
+            # Without a gate: no publish need be refused for a queue that is plainly in use.
+            _check_unused(editor, info)
+        except QueueMissing:
+            return  # it expired, or another program deleted it
+        with gate(editor, bindings, restore=lambda: editor.add_bindings(info.name, bindings)):
+            editor.remove_bindings(bindings)
+            with suppress(QueueMissing):
+                _delete(url, api, editor, info)
 
 
 def _drain_and_replace(
     url: str,
     api: Management,
-    link: Link,
+    editor: TopologyEditor,
     queue: Queue,
     info: QueueInfo,
     bindings: list[BindingInfo],
@@ -132,18 +113,18 @@ def _drain_and_replace(
     deadline = time.monotonic() + DRAIN_SECONDS
     while True:
         # Each time: a publisher's guard that cannot see bindings makes them again.
-        unbind(link, bindings)
-        _wait(lambda: _counts(link, info)[0] == 0, deadline - time.monotonic())
+        editor.remove_bindings(bindings)
+        _wait(lambda: editor.counts(info.name)[0] == 0, deadline - time.monotonic())
         with _paused(url, queue):
-            _wait(lambda: _counts(link, info)[1] == 0, PAUSE_SECONDS)
+            _wait(lambda: editor.counts(info.name)[1] == 0, PAUSE_SECONDS)
             try:
-                _delete(url, api, link, info)
+                _delete(url, api, editor, info)
             except QueueInUse:
                 # What the consumers had taken and not finished went back.
                 if time.monotonic() > deadline:
                     raise
             else:
-                return link.declare([queue])
+                return editor.declare([queue])
 
 
 @contextmanager
@@ -157,25 +138,25 @@ def _paused(url: str, queue: Queue) -> Iterator[None]:
             pause.resume(url, queue)
 
 
-def _delete(url: str, api: Management, link: Link, info: QueueInfo) -> None:
-    _check_unused(link, info)
+def _delete(url: str, api: Management, editor: TopologyEditor, info: QueueInfo) -> None:
+    _check_unused(editor, info)
     if _type(info) == DEFAULT_TYPE:
-        with refused("messages or consumers came just now"), link.probe() as channel:
-            channel.queue_delete(info.name, if_unused=True, if_empty=True)
+        with refused("messages or consumers came just now"):
+            editor.delete_queue(info.name, if_unused=True, if_empty=True)
     else:
         # Quorum queues know no conditions.
-        with held_while_empty(url, info, api), link.probe() as channel:
-            channel.queue_delete(info.name)
+        with held_while_empty(url, info, api):
+            editor.delete_queue(info.name)
 
 
-def _check_can_be_emptied(link: Link, info: QueueInfo) -> None:
+def _check_can_be_emptied(editor: TopologyEditor, info: QueueInfo) -> None:
     """Raises QueueInUse."""
-    _, consumers = _counts(link, info)
+    _, consumers = editor.counts(info.name)
     if _type(info) == "stream" or not consumers:
-        _check_unused(link, info)
+        _check_unused(editor, info)
 
 
-def _check_unused(link: Link, info: QueueInfo) -> None:
+def _check_unused(editor: TopologyEditor, info: QueueInfo) -> None:
     """Raises QueueInUse.
 
     Whoever has taken a message from a quorum queue and not settled it counts as a consumer. That
@@ -183,16 +164,9 @@ def _check_unused(link: Link, info: QueueInfo) -> None:
     """
     if _type(info) == "stream":
         raise QueueInUse("a stream is a log that others may read; delete it by hand")
-    ready, consumers = _counts(link, info)
+    ready, consumers = editor.counts(info.name)
     if ready or consumers:
         raise QueueInUse(f"messages waiting on it: {ready}, consumers: {consumers}")
-
-
-def _counts(link: Link, info: QueueInfo) -> tuple[int, int]:
-    """Messages that wait and consumers, as they are at one moment."""
-    with link.probe() as channel:
-        declared = channel.queue_declare(info.name, passive=True)
-    return declared.message_count, declared.consumer_count
 
 
 def _type(info: QueueInfo) -> str:

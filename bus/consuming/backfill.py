@@ -17,7 +17,7 @@ from datetime import datetime, timedelta
 from bus import events
 from bus.message import Delivery
 from bus.topology import ARCHIVE, CONSUMERS, Queue
-from bus.transport.admin import Link, depth, is_amqp
+from bus.transport import connect_admin, depth, has_streams
 
 logger = logging.getLogger(__name__)
 
@@ -79,8 +79,8 @@ class Backfill:
 
     def find(self, since: datetime | None) -> None:
         """Opens the gap if there is no queue. ``since``: all before was processed, if known."""
-        with closing(Link(self._url)) as link:
-            if link.lacks(self._queue):
+        with closing(connect_admin(self._url)) as admin:
+            if admin.is_missing(self._queue):
                 self.open(since)
 
     def open(self, since: datetime | None) -> None:
@@ -93,12 +93,12 @@ class Backfill:
 
     def is_left_to_active_consumer(self, stop: threading.Event) -> bool:
         """Whether another consumer subscribes to the queue soon: one that knows what it lost."""
-        if not self._is_open or self._since is None or not is_amqp(self._url):
+        if not self._is_open or self._since is None or not has_streams(self._url):
             return False
         deadline = time.monotonic() + PRECEDENCE_SECONDS
-        with closing(Link(self._url)) as link:
+        with closing(connect_admin(self._url)) as admin:
             while time.monotonic() < deadline and not stop.is_set():
-                if link.consumers(self._queue):
+                if admin.consumers(self._queue):
                     return True
                 stop.wait(POLL_SECONDS)
         return False
@@ -141,7 +141,7 @@ class Backfill:
 
     def _archived(self) -> int | None:
         """How many events the archive holds; None without an archive."""
-        return depth(self._url, ARCHIVE) if is_amqp(self._url) else None
+        return depth(self._url, ARCHIVE) if has_streams(self._url) else None
 
     def _replay(self, since: str) -> str:
         names = (name for name, queue in CONSUMERS.items() if queue.name == self._queue.name)

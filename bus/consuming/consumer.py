@@ -31,8 +31,7 @@ from bus.message import Delivery
 from bus.runtime.backoff import Backoff
 from bus.runtime.trace import log_ids
 from bus.topology import Queue
-from bus.transport.factory import subscribe
-from bus.transport.interfaces import DeliveryFeed, Subscription
+from bus.transport import DeliveryFeed, Subscription, subscribe
 
 logger = logging.getLogger(__name__)
 

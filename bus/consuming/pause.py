@@ -19,7 +19,8 @@ from bus.errors import BrokerUnavailable
 from bus.message import Message
 from bus.publishing import Publisher
 from bus.topology import Queue, pause_queue
-from bus.transport.admin import HAND_SECONDS, Link
+from bus.transport import AdminConnection, connect_admin
+from bus.transport.interfaces import LOOK_SECONDS
 
 logger = logging.getLogger(__name__)
 
@@ -34,8 +35,8 @@ def pause(url: str, queue: Queue, by: str, reason: str = "") -> bool:
     ``by`` and ``reason`` are for whoever looks at the note. Raises a RetryableError.
     """
     note = pause_queue(queue)
-    with closing(Link(url)) as link:
-        was_paused = bool(_is_noted(link, note))
+    with closing(connect_admin(url)) as admin:
+        was_paused = bool(_is_noted(admin, note))
     with closing(Publisher(url, [note])) as publisher:
         publisher.publish(_note(note, by, reason))
     return not was_paused
@@ -47,37 +48,34 @@ def resume(url: str, queue: Queue) -> bool:
     Raises BrokerUnavailable.
     """
     note = pause_queue(queue)
-    with closing(Link(url)) as link:
-        if link.depth(note) is None:
+    with closing(connect_admin(url)) as admin:
+        if admin.depth(note) is None:
             return False
-        try:
-            return bool(_purge(link, note))
-        except link.errors as error:
-            raise BrokerUnavailable(f"cannot purge {note.name}: {error}") from error
+        return bool(_purge(admin, note))
 
 
-def _purge(link: Link, note: Queue) -> int:
+def _purge(admin: AdminConnection, note: Queue) -> int:
     """Removes the notes, also one that a consumer is just looking at; how many there were."""
     deadline = time.monotonic() + RESUME_SECONDS
     purged, quiet = 0, 0
     # Whoever has a note in hand counts as a consumer, and gives it back in a moment.
     while quiet < 2:
-        removed = link.channel.queue_purge(note.name)
+        removed = admin.purge(note)
         purged += removed
-        quiet = 0 if removed or link.consumers(note) else quiet + 1
+        quiet = 0 if removed or admin.consumers(note) else quiet + 1
         if time.monotonic() > deadline:
             raise BrokerUnavailable(f"somebody keeps a message of {note.name} in hand")
-        time.sleep(HAND_SECONDS)
+        time.sleep(LOOK_SECONDS)
     return purged
 
 
-def _is_noted(link: Link, note: Queue) -> bool | None:
-    """Whether a note lies there; None without the queue. Raises BrokerUnavailable."""
-    notes = link.depth(note)
-    if notes == 0 and link.is_amqp:
-        # So it is told also where a quorum queue's leader is starting, or slow.
-        return link.holds_message(note)
-    return None if notes is None else notes > 0
+def _is_noted(admin: AdminConnection, note: Queue) -> bool | None:
+    """Whether ``note`` holds a note; None without that queue. Raises BrokerUnavailable."""
+    notes = admin.depth(note)
+    if notes == 0:
+        # The count may come from a queue whose leader is still starting, or slow.
+        return admin.has_message(note)
+    return None if notes is None else True
 
 
 class PauseWatch:
@@ -87,7 +85,7 @@ class PauseWatch:
         self._url = url
         self._queue = queue
         self._note = pause_queue(queue)
-        self._link: Link | None = None
+        self._admin: AdminConnection | None = None
         self._paused = False
         self._asked = float("-inf")
 
@@ -112,21 +110,21 @@ class PauseWatch:
         logger.info("%s goes on", self._queue.name)
 
     def close(self) -> None:
-        link, self._link = self._link, None
-        if link:
-            link.close()
+        admin, self._admin = self._admin, None
+        if admin:
+            admin.close()
 
     def _ask(self) -> bool:
-        is_new = self._link is None
-        self._link = link = self._link or Link(self._url)
+        is_new = self._admin is None
+        self._admin = admin = self._admin or connect_admin(self._url)
         try:
             # That nothing has changed, a count tells well enough.
-            if not is_new and not self._paused and link.depth(self._note) == 0:
+            if not is_new and not self._paused and admin.depth(self._note) == 0:
                 return False
-            is_noted = _is_noted(link, self._note)
+            is_noted = _is_noted(admin, self._note)
             if is_noted is None:
                 # RabbitMQ's log would tell of an error every time that somebody looks.
-                link.declare([self._note])
+                admin.declare([self._note])
             return bool(is_noted)
         except BrokerUnavailable:
             self.close()

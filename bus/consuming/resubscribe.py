@@ -9,8 +9,7 @@ from collections.abc import Callable
 from bus.errors import BrokerUnavailable
 from bus.runtime.backoff import Backoff
 from bus.topology import Queue
-from bus.transport.factory import subscribe
-from bus.transport.interfaces import Subscription
+from bus.transport import Subscription, subscribe
 
 logger = logging.getLogger(__name__)
 

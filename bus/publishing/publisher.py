@@ -30,8 +30,8 @@ from bus.publishing.topology_guard import TopologyGuard
 from bus.runtime.after_fork import after_fork
 from bus.runtime.metrics import RECONNECTS
 from bus.topology import Queue
-from bus.transport.factory import open_publish_channel
-from bus.transport.interfaces import PublishChannel, PublishRequest
+from bus.transport import PublishChannel, open_publish_channel
+from bus.transport.interfaces import PublishRequest
 
 logger = logging.getLogger(__name__)
 

@@ -12,8 +12,8 @@ from collections.abc import Iterable, Iterator
 
 from bus.errors import BrokerUnavailable
 from bus.runtime.after_fork import after_fork
-from bus.topology import Binding, Queue
-from bus.transport.admin import Link
+from bus.topology import Queue, exchanges_of
+from bus.transport import AdminConnection, connect_admin
 from bus.transport.rabbitmq.management_api import Management
 
 logger = logging.getLogger(__name__)
@@ -114,60 +114,50 @@ class TopologyInspector:
         self._url = url
         self._queues = queues
         self._api = api
-        self._link: Link | None = None
+        self._admin: AdminConnection | None = None
 
     def problem(self) -> str | None:
         """The first thing that is missing, or None."""
         try:
-            link = self._link = self._link or Link(self._url)
-            return next(self._missing(link), None)
+            admin = self._admin = self._admin or connect_admin(self._url)
+            return next(self._missing(admin), None)
         except Exception as error:  # noqa: BLE001 - a guard that died would go on saying OK
             logger.warning("the topology could not be checked: %s", error)
             self.close()
             return UNREACHABLE
 
     def close(self) -> None:
-        link, self._link = self._link, None
-        if link:
-            link.close()
+        admin, self._admin = self._admin, None
+        if admin:
+            admin.close()
 
-    def _missing(self, link: Link) -> Iterator[str]:
-        if not link.is_amqp:
-            yield from self._unbound_in_redis(link)
-            return
+    def _missing(self, admin: AdminConnection) -> Iterator[str]:
         for queue in self._queues:
-            if link.depth(queue) is None:
+            if admin.depth(queue) is None:
                 yield f"queue {queue.name} is missing"
-        bindings = self._bindings()
+        bindings = self._bindings(admin)
         for queue in self._queues:
             if bindings is not None:
                 yield from _unbound(queue, bindings)
-            elif not link.bind(queue):
+            elif not admin.bind(queue):
                 yield f"queue {queue.name} or its exchange is missing"
 
-    def _unbound_in_redis(self, link: Link) -> Iterator[str]:
-        for queue in self._queues:
-            for binding in queue.bindings:
-                if (binding.routing_key, queue.name) not in link.bound(binding.exchange):
-                    yield _not_bound(queue, binding)
-
-    def _bindings(self) -> set[tuple[str, str, str]] | None:
-        """Exchange, routing key and queue of each binding; None where nobody tells."""
-        if self._api is None:
-            return None
+    def _bindings(self, admin: AdminConnection) -> set[tuple[str, str, str]] | None:
+        """Exchange, routing key and queue of each binding; None where neither the connection
+        nor the management API can answer."""
+        bindings = admin.bindings(exchanges_of(self._queues))
+        if bindings is not None or self._api is None:
+            return bindings
         try:
             found = self._api.bindings()
         except BrokerUnavailable as error:
-            logger.warning("bindings are made again instead of checked: %s", error)
+            logger.warning("declaring the bindings instead of checking them: %s", error)
             return None
         return {(each.source, each.routing_key, each.destination) for each in found}
 
 
 def _unbound(queue: Queue, bindings: set[tuple[str, str, str]]) -> Iterator[str]:
     for binding in queue.bindings:
-        if (binding.exchange.name, binding.routing_key, queue.name) not in bindings:
-            yield _not_bound(queue, binding)
-
-
-def _not_bound(queue: Queue, binding: Binding) -> str:
-    return f"queue {queue.name} is not bound to {binding.exchange.name} with {binding.routing_key}"
+        exchange, key = binding.exchange.name, binding.routing_key
+        if (exchange, key, queue.name) not in bindings:
+            yield f"queue {queue.name} is not bound to {exchange} with {key}"

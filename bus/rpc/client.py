@@ -13,7 +13,7 @@ from bus.publishing import Publisher
 from bus.publishing.publisher import DEFAULT_TIMEOUT
 from bus.rpc.messages import Answer, HeldRequest, decode_answer, request_message
 from bus.topology import WEB_REQUESTS, reply_queue
-from bus.transport.interfaces import Subscription
+from bus.transport import Subscription
 
 logger = logging.getLogger(__name__)
 

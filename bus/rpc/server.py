@@ -33,7 +33,7 @@ from bus.runtime import health
 from bus.runtime.backoff import Backoff
 from bus.runtime.metrics import PAUSED, SUBSCRIPTIONS
 from bus.topology import WEB_REQUESTS
-from bus.transport.interfaces import Subscription
+from bus.transport import Subscription
 
 logger = logging.getLogger(__name__)
 

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from bus.transport.admin import Link
+from bus.transport.factory import connect_admin
+from bus.transport.interfaces import AdminConnection
 
 
 class BrokerProbe:
-    """Asks the broker for an answer, on a connection kept for this: a process that is asked every
-    few seconds must not connect as often.
+    """Asks the broker for an answer over a connection that it keeps, because readiness is checked
+    every few seconds.
 
-    Calling it raises BrokerUnavailable when there is none. Not for two threads at once.
+    Calling it raises BrokerUnavailable when no answer comes. Not for two threads at once.
     """
 
     def __init__(self, url: str) -> None:
         self._url = url
-        self._link: Link | None = None
+        self._admin: AdminConnection | None = None
 
     def __call__(self) -> None:
-        link, self._link = self._link or Link(self._url), None
-        link.ping()
-        self._link = link
+        admin, self._admin = self._admin or connect_admin(self._url), None
+        admin.ping()
+        self._admin = admin

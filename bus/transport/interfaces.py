@@ -3,13 +3,81 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import CancelledError, Future
+from contextlib import AbstractContextManager
 from typing import Protocol
 
 from bus.errors import BusError, PublishRefused, PublishTimeout
 from bus.message import Delivery, Message
 from bus.runtime.metrics import CONFIRMED, PUBLISH_SECONDS, PUBLISHED, REFUSED, UNPUBLISHED
+from bus.topology import Exchange, Queue
+
+# ``AdminConnection.has_message`` keeps a message from others for less than this.
+LOOK_SECONDS = 0.1
+
+Renew = Callable[[], None]
+
+
+class AdminConnection(Protocol):
+    """A connection for questions to a broker and for declarations there.
+
+    Use it from one thread. Every method raises BrokerUnavailable; then close the connection and
+    open another. A question that the broker cannot answer returns None.
+    """
+
+    def close(self) -> None: ...
+
+    def ping(self) -> None:
+        """Returns when the broker has answered."""
+        ...
+
+    def depth(self, queue: Queue) -> int | None:
+        """How many messages on ``queue`` no consumer has taken; None without such a queue."""
+        ...
+
+    def consumers(self, queue: Queue) -> int | None:
+        """How many consumers ``queue`` has; None without such a queue."""
+        ...
+
+    def is_missing(self, queue: Queue) -> bool:
+        """Whether ``queue`` was deleted or never made."""
+        ...
+
+    def has_message(self, queue: Queue) -> bool:
+        """Whether a consumer of ``queue`` would get a message now. Surer than ``depth``."""
+        ...
+
+    def purge(self, queue: Queue) -> int:
+        """Removes all messages that no consumer has taken, and returns their number."""
+        ...
+
+    def declare(self, queues: Iterable[Queue]) -> None:
+        """Makes the exchanges, queues and bindings of ``queues`` exist, dead letters first.
+
+        A queue that exists is left as it is, whatever its arguments: another release may own it.
+        """
+        ...
+
+    def bindings(self, exchanges: Iterable[Exchange]) -> set[tuple[str, str, str]] | None:
+        """Exchange, routing key and queue of each binding of ``exchanges``."""
+        ...
+
+    def bind(self, queue: Queue) -> bool:
+        """Makes the bindings of ``queue`` exist; False when it or an exchange does not."""
+        ...
+
+    def return_unsettled(self, queue: Queue, instance: str) -> None:
+        """Returns to ``queue`` what its consumer ``instance`` left unsettled when it was killed."""
+        ...
+
+    def queue_lock(self, queue: Queue) -> AbstractContextManager[Renew]:
+        """Locks ``queue`` against other operators until the block ends or the connection breaks.
+
+        Yields a function to call before every step, at least once in 60 s. It, and entering the
+        block, raise QueueBusy while another command holds the lock.
+        """
+        ...
 
 
 class DeliveryFeed(Protocol):

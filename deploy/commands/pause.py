@@ -10,7 +10,7 @@ from bus.consuming.pause import pause
 from bus.errors import SettingError
 from bus.runtime.settings import Environment
 from bus.topology import CONSUMERS, Queue
-from bus.transport.admin import depth
+from bus.transport import depth
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

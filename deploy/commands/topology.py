@@ -8,14 +8,14 @@ import sys
 from collections.abc import Sequence
 
 from bus.admin import topology_apply
-from bus.admin.broker_layout import found_on_rabbitmq, found_on_redis
+from bus.admin.broker_layout import find_layout
 from bus.admin.definitions import definitions
 from bus.admin.topology_plan import Difference, Layout, compare, compare_one
 from bus.errors import BrokerUnavailable, QueueBusy, QueueInUse, SettingError
 from bus.runtime.settings import Environment
 from bus.topology import ARCHIVE, GATE, QUEUES, Queue
-from bus.transport.admin import declare, is_amqp
-from bus.transport.rabbitmq.management_api import Management, QueueInfo
+from bus.transport import declare, has_streams, management_api
+from bus.transport.rabbitmq.management_api import QueueInfo
 
 DIFFERENT = 3
 DONE = {"missing": "created", "different": "recreated", "extra": "removed"}
@@ -56,7 +56,7 @@ def run(arguments: argparse.Namespace, environment: Environment) -> int:
 
 def wanted_queues(environment: Environment) -> tuple[Queue, ...]:
     """Those that the broker of ``environment`` should have."""
-    archive = is_amqp(environment.broker_url()) and environment.flag("ARCHIVE", True)
+    archive = has_streams(environment.broker_url()) and environment.flag("ARCHIVE", True)
     return tuple(queue for queue in QUEUES if archive or queue != ARCHIVE)
 
 
@@ -65,7 +65,7 @@ class _Topology:
 
     def __init__(self, environment: Environment, name: str | None, *, quiet: bool) -> None:
         self._url = environment.broker_url()
-        self._environment = environment
+        self._api = management_api(environment)
         self._everything = wanted_queues(environment)
         self._chosen = _choose(self._everything, name)
         self._quiet = quiet
@@ -90,12 +90,8 @@ class _Topology:
         # What is only too much is no reason to stop a deployment, nor is an older queue.
         return DIFFERENT if recreate and any(d.kind == "different" for d in kept) else 0
 
-    @property
-    def _api(self) -> Management:
-        return Management.from_environment(self._environment)
-
     def _find(self) -> Layout:
-        return found_on_rabbitmq(self._api) if is_amqp(self._url) else found_on_redis(self._url)
+        return find_layout(self._url, self._api)
 
     def _compare(self, found: Layout) -> list[Difference]:
         if self._chosen:
@@ -130,7 +126,7 @@ class _Topology:
     def _declare(self, *, only_chosen: bool) -> None:
         if self._chosen and only_chosen:
             declare(self._url, [self._chosen])
-        elif is_amqp(self._url):
+        elif self._api:
             topology_apply.create(self._url, self._everything)
         else:
             declare(self._url, self._everything)
@@ -148,7 +144,7 @@ class _Topology:
     def _change(self, difference: Difference, found: Layout, *, recreate: bool) -> None:
         if difference.kind == "missing":
             return
-        if not is_amqp(self._url):
+        if self._api is None:
             raise QueueInUse("on Redis nothing is removed")
         if difference.kind == "extra":
             topology_apply.remove(self._url, self._api, difference, found)
@@ -180,12 +176,12 @@ def _by_name(queues: Sequence[Queue]) -> dict[str, Queue]:
 
 def _export(vhost: str | None, environment: Environment) -> int:
     if vhost is None:
-        url = environment.broker_url()
-        if not is_amqp(url):
+        api = management_api(environment)
+        if api is None:
             raise SettingError(
                 "BROKER_URL", "is Redis, and definitions are RabbitMQ's; give --vhost"
             )
-        vhost = Management.from_url(url).vhost
+        vhost = api.vhost
     queues = [q for q in QUEUES if q != ARCHIVE or environment.flag("ARCHIVE", True)]
     print(json.dumps(definitions(queues, vhost), indent=2))
     return 0

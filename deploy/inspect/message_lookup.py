@@ -23,7 +23,7 @@ from bus.rooms.model import SEEN_SECONDS
 from bus.runtime.settings import Environment
 from bus.runtime.trace import HEADER, trace_id_of
 from bus.topology import ARCHIVE, MONGO_WRITER, REDIS_PUBLISHER, Queue, pause_queue
-from bus.transport.admin import Link, depth, is_amqp
+from bus.transport import connect_admin, depth, has_streams
 from bus.transport.rabbitmq.stream import read_stream
 
 # Clocks of the web tier and the broker may differ by this much.
@@ -58,14 +58,14 @@ def ask(place: str, lookup: Callable[[], Answer]) -> Answer:
 
 def broker(environment: Environment) -> Answer:
     """Whether it answers at all; the others are not asked when it doesn't."""
-    with closing(Link(environment.broker_url())) as link:
-        link.ping()
+    with closing(connect_admin(environment.broker_url())) as admin:
+        admin.ping()
     return Answer("yes", "answers")
 
 
 def accepted(url: str, event_id: uuid.UUID, within: timedelta) -> Answer:
     """The event in the archive, of what came there until ``within`` after the event's time."""
-    if not is_amqp(url):
+    if not has_streams(url):
         return Answer("unknown", "this broker keeps no archive: Redis has no streams")
     if depth(url, ARCHIVE) is None:
         return Answer("unknown", f"this broker keeps no archive: there is no {ARCHIVE.name}")
@@ -143,11 +143,11 @@ def waiting(url: str, queue: Queue, sunk: Answer, buried: Answer, is_accepted: b
     """
     if "yes" in (sunk.state, buried.state):
         return Answer("no", f"no longer in {queue.name}")
-    with closing(Link(url)) as link:
-        count = link.depth(queue) or 0
-        is_paused = bool(link.depth(pause_queue(queue)))
+    with closing(connect_admin(url)) as admin:
+        count = admin.depth(queue) or 0
+        is_paused = bool(admin.depth(pause_queue(queue)))
     state, text = _waiting(queue, count, sunk.state, is_accepted)
-    if state == "unknown" and not count and is_amqp(url):
+    if state == "unknown" and not count and has_streams(url):
         word = queue.name.removeprefix("chat.")
         text += f" (then: chatbus replay --into {word})"
     paused = "; its consumers are paused" if is_paused else ""

@@ -18,7 +18,7 @@ from bus import topology
 from bus.errors import SettingError
 from bus.runtime.settings import Environment
 from bus.topology import Queue
-from bus.transport.admin import Link, is_amqp
+from bus.transport import AdminConnection, connect_admin, has_streams
 from deploy.inspect.report import ProcessSample, QueueSample, Snapshot, StoreSample
 from deploy.local.preflight import URLS, addresses_of
 
@@ -112,8 +112,8 @@ def _ping_database(url: str) -> None:
 
 
 def _ping_broker(url: str) -> None:
-    with closing(Link(url)) as link:
-        link.ping()
+    with closing(connect_admin(url)) as admin:
+        admin.ping()
 
 
 def _ping_redis(url: str) -> None:
@@ -158,23 +158,23 @@ def _queues(environment: Environment) -> Queues:
     url = environment.optional_url("BROKER_URL")
     if not url:
         return time.time(), ()
-    with closing(Link(url)) as link:
+    with closing(connect_admin(url)) as admin:
         moment = time.time()
-        queues = [_queue(link, queue) for queue in topology.CONSUMERS.values()]
-        if is_amqp(url):
+        queues = [_queue(admin, queue) for queue in topology.CONSUMERS.values()]
+        if has_streams(url):
             archive = topology.ARCHIVE
-            queues.append(QueueSample(name=archive.name, waiting=link.depth(archive)))
+            queues.append(QueueSample(name=archive.name, waiting=admin.depth(archive)))
         return moment, tuple(queues)
 
 
-def _queue(link: Link, queue: Queue) -> QueueSample:
+def _queue(admin: AdminConnection, queue: Queue) -> QueueSample:
     dead = queue.dead_letters
     return QueueSample(
         name=queue.name,
-        waiting=link.depth(queue),
-        consumers=link.consumers(queue),
-        dead_letters=None if dead is None else link.depth(dead),
-        paused=bool(link.depth(topology.pause_queue(queue))),
+        waiting=admin.depth(queue),
+        consumers=admin.consumers(queue),
+        dead_letters=None if dead is None else admin.depth(dead),
+        paused=bool(admin.depth(topology.pause_queue(queue))),
     )
 
 

@@ -18,7 +18,7 @@ from bus.message import Delivery, Message
 from bus.publishing import Publisher
 from bus.runtime.backoff import Backoff
 from bus.topology import MONGO_WRITER, REDIS_PUBLISHER, WEB_REQUESTS
-from bus.transport.factory import subscribe
+from bus.transport import subscribe
 from bus.transport.rabbitmq.subscription import RabbitSubscription
 from tests.support.consuming import ListSink, consuming, dead_letters, empty, publish
 from tests.support.events import posted

@@ -20,7 +20,7 @@ from bus.events import Event
 from bus.runtime.backoff import Backoff
 from bus.runtime.trace import child_of, trace_id_of
 from bus.topology import MONGO_WRITER, REDIS_PUBLISHER
-from bus.transport.factory import subscribe
+from bus.transport import subscribe
 from tests.support.consuming import (
     ListSink,
     bodies,

@@ -10,15 +10,15 @@ import msgspec
 import pytest
 
 from bus import events
-from bus.admin import dead_letters, queue_lock
+from bus.admin import dead_letters
 from bus.admin.dead_letters import DeadLetterQueue, open_dead_letters
 from bus.consuming.dead_letter import INVALID, REFUSED, DeadLetter, to_dead_letter
 from bus.errors import BrokerUnavailable, PublishRefused, QueueBusy
 from bus.message import Delivery, Message
 from bus.publishing import Publisher
 from bus.topology import EVENT_QUEUES, MONGO_WRITER, REDIS_PUBLISHER, Queue
-from bus.transport.admin import Link
-from bus.transport.factory import subscribe
+from bus.transport import connect_admin, subscribe
+from bus.transport.redis import admin as redis_admin
 from tests.support.events import posted
 from tests.support.letters import TRACE, bury, depth, empty_queues
 from tests.support.rabbitmq import RabbitMQ
@@ -169,7 +169,7 @@ def test_who_lost_the_queue_to_another_operator_hears_of_it(
     redis_server: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On Redis, where the right to the queue expires."""
-    monkeypatch.setattr(queue_lock, "SECONDS", 1)
+    monkeypatch.setattr(redis_admin, "LOCK_SECONDS", 1)
     url = redis_server.fresh_database()
     with closing(Publisher(url, EVENT_QUEUES)) as publisher:
         buried = bury_some(publisher, 3)
@@ -191,8 +191,8 @@ def test_a_queue_that_is_gone_keeps_its_letters(rabbitmq: RabbitMQ) -> None:
     url = rabbitmq.fresh_vhost()
     with closing(Publisher(url, EVENT_QUEUES)) as publisher:
         buried = bury_some(publisher, 3)
-    with closing(Link(url)) as link:
-        link.channel.queue_delete(MONGO_WRITER.name)
+    with closing(connect_admin(url)) as admin:
+        admin.channel.queue_delete(MONGO_WRITER.name)
     with closing(Publisher(url)) as publisher, open_dead_letters(url, MONGO_WRITER) as letters:
         found = everything(letters)
         with pytest.raises(PublishRefused, match=r"chat\.mongo_writer"):
@@ -222,10 +222,10 @@ def reject(rabbitmq: RabbitMQ, url: str, message: Message) -> None:
     """A consumer that is no one of ours."""
     with closing(Publisher(url, EVENT_QUEUES)) as publisher:
         publisher.publish(message)
-    with closing(Link(url)) as link:
-        got = wait_until(lambda: link.channel.basic_get(MONGO_WRITER.name))
-        link.channel.basic_reject(got.delivery_tag, requeue=False)
-        link.depth(MONGO_WRITER)
+    with closing(connect_admin(url)) as admin:
+        got = wait_until(lambda: admin.channel.basic_get(MONGO_WRITER.name))
+        admin.channel.basic_reject(got.delivery_tag, requeue=False)
+        admin.depth(MONGO_WRITER)
 
 
 def crash(rabbitmq: RabbitMQ, url: str, message: Message) -> None:

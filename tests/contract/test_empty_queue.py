@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import pika
 import pytest
-from amqp.exceptions import NotFound
 from pika.adapters.blocking_connection import BlockingChannel
 
-from bus.admin import empty_queue
 from bus.admin.empty_queue import held_while_empty
-from bus.errors import QueueInUse
-from bus.transport.admin import Link
+from bus.errors import QueueInUse, QueueMissing
 from bus.transport.rabbitmq.management_api import Management, QueueInfo
+from bus.transport.rabbitmq.marker_channel import MarkerChannel
 from tests.support.queues import waiting
 from tests.support.rabbitmq import RabbitMQ
 from tests.support.wait import wait_until
@@ -36,7 +33,7 @@ def channel(url: str) -> Iterator[BlockingChannel]:
 
 
 def test_no_queue(url: str) -> None:
-    with pytest.raises(NotFound), held_while_empty(url, OLD, NO_API):
+    with pytest.raises(QueueMissing), held_while_empty(url, OLD, NO_API):
         pass
 
 
@@ -65,13 +62,14 @@ def test_a_message_that_comes_behind_the_marker_is_kept(
 ) -> None:
     channel.queue_declare("old", durable=True, arguments={"x-queue-type": "quorum"})
     channel.confirm_delivery()
-    wait = empty_queue._wait_for
+    wait = MarkerChannel.wait
 
-    def wait_and_publish(link: Link, taken: list[Any], count: int) -> None:
-        wait(link, taken, count)
+    def wait_and_publish(marker: MarkerChannel, count: int) -> bool:
+        came = wait(marker, count)
         channel.basic_publish("", "old", b"keep me", mandatory=True)
+        return came
 
-    monkeypatch.setattr(empty_queue, "_wait_for", wait_and_publish)
+    monkeypatch.setattr(MarkerChannel, "wait", wait_and_publish)
     with (
         pytest.raises(QueueInUse, match="messages waiting on it: 1"),
         held_while_empty(url, OLD, NO_API),

@@ -16,7 +16,7 @@ from prometheus_client import REGISTRY
 
 from bus.consuming.pause import PauseWatch, pause, resume
 from bus.topology import MONGO_WRITER, REDIS_PUBLISHER, WEB_REQUESTS, pause_queue
-from bus.transport.admin import Link
+from bus.transport import connect_admin
 from tests.contract.rpc_fixtures import Broker, Site, broker, server, site
 from tests.support.consuming import ListSink, consuming, depth, empty, publish
 from tests.support.events import posted
@@ -118,8 +118,8 @@ def test_whoever_watches_for_a_pause_asks_in_vain_once_at_most(rabbitmq: RabbitM
     url = rabbitmq.fresh_vhost()
     with closing(PauseWatch(url, MONGO_WRITER)) as watch:
         assert not watch.is_paused()
-        with closing(Link(url)) as link:
-            assert link.depth(pause_queue(MONGO_WRITER)) == 0
+        with closing(connect_admin(url)) as admin:
+            assert admin.depth(pause_queue(MONGO_WRITER)) == 0
         pause(url, MONGO_WRITER, "olga")
         assert wait_until(watch.is_paused)
 
@@ -184,10 +184,10 @@ def test_a_wrong_name_is_refused_with_those_that_are_accepted(word: str) -> None
 
 
 def test_looking_for_a_pause_again_and_again_leaves_no_channel_behind(rabbitmq: RabbitMQ) -> None:
-    with closing(Link(rabbitmq.fresh_vhost())) as link:
+    with closing(connect_admin(rabbitmq.fresh_vhost())) as admin:
         for _ in range(50):
-            assert link.depth(pause_queue(MONGO_WRITER)) is None
-        assert len(link.connection.connection.channels) <= 2
+            assert admin.depth(pause_queue(MONGO_WRITER)) is None
+        assert len(admin.connection.connection.channels) <= 2
 
 
 class TestSilentLeader:
@@ -231,7 +231,7 @@ def test_a_note_in_somebodys_hand_is_resumed_too(rabbitmq: RabbitMQ) -> None:
     url = rabbitmq.fresh_vhost()
     assert pause(url, MONGO_WRITER, "olga")
     note = pause_queue(MONGO_WRITER)
-    with closing(Link(url)) as other, ThreadPoolExecutor(1) as pool:
+    with closing(connect_admin(url)) as other, ThreadPoolExecutor(1) as pool:
         message = other.channel.basic_get(note.name)
         resumed = pool.submit(resume, url, MONGO_WRITER)
         time.sleep(0.5)

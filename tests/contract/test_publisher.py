@@ -16,9 +16,7 @@ from bus.errors import BrokerUnavailable, PublishRefused, PublishTimeout, Publis
 from bus.message import Message
 from bus.publishing import Publisher
 from bus.topology import Binding, Queue
-from bus.transport.admin import Link
-from bus.transport.factory import subscribe
-from bus.transport.interfaces import Subscription
+from bus.transport import Subscription, connect_admin, subscribe
 from bus.transport.rabbitmq.connection import RabbitChannel
 from tests.support.events import posted
 from tests.support.ports import HOST, free_port
@@ -128,9 +126,9 @@ def test_a_queue_that_was_deleted_is_there_again_on_the_next_connection(broker_u
     first = Publisher(broker_url, [QUEUE])
     first.publish(events.to_message(posted()))
     first.close()
-    link = Link(broker_url)
-    link.channel.queue_delete(QUEUE.name)
-    link.close()
+    admin = connect_admin(broker_url)
+    admin.channel.queue_delete(QUEUE.name)
+    admin.close()
     second = Publisher(broker_url, [QUEUE])
     second.publish(events.to_message(posted("again")))
     second.close()
@@ -232,7 +230,7 @@ def test_closing_changes_nothing_for_the_sockets_of_other_threads(
 ) -> None:
     changed: list[object] = []
     monkeypatch.setattr(socket, "setdefaulttimeout", changed.append)
-    Link(broker_url).close()
+    connect_admin(broker_url).close()
     assert changed == []
 
 

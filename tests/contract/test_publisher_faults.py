@@ -26,8 +26,7 @@ from bus.message import Message
 from bus.publishing import Publisher, TopologyGuard
 from bus.runtime.metrics import CONFIRMED, PUBLISHED, RECONNECTS, REFUSED, UNPUBLISHED
 from bus.topology import EVENTS, Binding, Queue
-from bus.transport.admin import Link, declare
-from bus.transport.factory import subscribe
+from bus.transport import connect_admin, declare, subscribe
 from tests.conftest import run_server
 from tests.support.ports import HOST, free_port
 from tests.support.proxy import Proxy
@@ -51,10 +50,10 @@ def broken() -> Iterator[RabbitMQ]:
 @pytest.fixture
 def url(broken: RabbitMQ) -> str:
     """The broker with an empty queue."""
-    link = Link(broken.url)
-    link.declare([QUEUE])
-    link.channel.queue_purge(QUEUE.name)
-    link.close()
+    admin = connect_admin(broken.url)
+    admin.declare([QUEUE])
+    admin.purge(QUEUE)
+    admin.close()
     return broken.url
 
 
@@ -203,9 +202,9 @@ def test_a_late_confirm_is_not_taken_for_another_message(
 
 
 def test_a_deleted_exchange_is_no_ok(url: str, publisher: Publisher) -> None:
-    link = Link(url)
-    link.channel.exchange_delete(EVENTS.name)
-    link.close()
+    admin = connect_admin(url)
+    admin.channel.exchange_delete(EVENTS.name)
+    admin.close()
     with pytest.raises(PublishUnconfirmed, match="NOT_FOUND"):
         publisher.publish(message("to nowhere"))
     declare(url, [QUEUE])

@@ -22,8 +22,8 @@ from bus.message import Message
 from bus.publishing import Publisher
 from bus.runtime.settings import Environment
 from bus.topology import GATE, MONGO_WRITER, QUEUES, REDIS_PUBLISHER
-from bus.transport.admin import Link
 from bus.transport.rabbitmq.management_api import BindingInfo, Management, QueueInfo
+from bus.transport.rabbitmq.topology_editor import TopologyEditor
 from deploy.commands import topology as command
 from tests.conftest import run_server
 from tests.support.events import posted
@@ -211,19 +211,19 @@ def test_an_extra_queue_that_is_gone_meanwhile_stops_nothing(
     for name in ("chat.before", "chat.behind_the_gate"):
         channel.queue_declare(name, durable=True)
         channel.queue_bind(name, "chat.events", "room.#")
-    check, unbind = topology_apply._check_unused, topology_apply.unbind
+    check, unbind = topology_apply._check_unused, TopologyEditor.remove_bindings
 
-    def lose_and_check(link: Link, info: QueueInfo) -> None:
+    def lose_and_check(editor: TopologyEditor, info: QueueInfo) -> None:
         if info.name == "chat.before":
             channel.queue_delete(info.name)
-        check(link, info)
+        check(editor, info)
 
-    def lose_and_unbind(link: Link, bindings: list[BindingInfo]) -> None:
+    def lose_and_unbind(editor: TopologyEditor, bindings: list[BindingInfo]) -> None:
         channel.queue_delete(bindings[0].destination)
-        unbind(link, bindings)
+        unbind(editor, bindings)
 
     monkeypatch.setattr(topology_apply, "_check_unused", lose_and_check)
-    monkeypatch.setattr(topology_apply, "unbind", lose_and_unbind)
+    monkeypatch.setattr(TopologyEditor, "remove_bindings", lose_and_unbind)
     assert chatbus("apply")[0] == 0
     assert chatbus("plan") == (0, "no difference\n")
     with publishing(url) as publisher:

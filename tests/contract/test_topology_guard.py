@@ -13,7 +13,8 @@ from bus.errors import TopologyBroken
 from bus.publishing import Publisher
 from bus.publishing.topology_guard import NOT_CHECKED, UNREACHABLE, TopologyGuard
 from bus.topology import EVENT_QUEUES, MONGO_WRITER, REDIS_PUBLISHER, Queue
-from bus.transport.admin import Link, declare, is_amqp
+from bus.transport import connect_admin, declare
+from bus.transport.urls import is_amqp
 from tests.conftest import run_server
 from tests.support.events import posted
 from tests.support.ports import HOST, free_port
@@ -50,11 +51,11 @@ def vhost(managed: RabbitMQ) -> str:
 
 
 def wipe(url: str) -> None:
-    link = Link(url)
+    admin = connect_admin(url)
     for queue in EVENT_QUEUES:
-        link.channel.queue_delete(queue.name)
-    link.channel.exchange_delete(topology.EVENTS.name)
-    link.close()
+        admin.channel.queue_delete(queue.name)
+    admin.channel.exchange_delete(topology.EVENTS.name)
+    admin.close()
 
 
 @pytest.fixture
@@ -72,14 +73,14 @@ def guard() -> Iterator[Guard]:
 
 def unbind(url: str, queue: Queue) -> None:
     [binding] = queue.bindings
-    link = Link(url)
-    if link.is_amqp:
-        link.channel.queue_unbind(queue.name, binding.exchange.name, binding.routing_key)
+    admin = connect_admin(url)
+    if is_amqp(url):
+        admin.channel.queue_unbind(queue.name, binding.exchange.name, binding.routing_key)
     else:
         table = f"_kombu.binding.{binding.exchange.name}"
-        [entry] = [each for each in link.channel.client.smembers(table) if queue.name in str(each)]
-        link.channel.client.srem(table, entry)
-    link.close()
+        [entry] = [each for each in admin.channel.client.smembers(table) if queue.name in str(each)]
+        admin.channel.client.srem(table, entry)
+    admin.close()
 
 
 def remove(url: str, queue: Queue) -> None:
@@ -87,9 +88,9 @@ def remove(url: str, queue: Queue) -> None:
     if not is_amqp(url):
         unbind(url, queue)
         return
-    link = Link(url)
-    link.channel.queue_delete(queue.name)
-    link.close()
+    admin = connect_admin(url)
+    admin.channel.queue_delete(queue.name)
+    admin.close()
 
 
 def test_a_whole_topology_is_no_problem(url: str, guard: Guard) -> None:
@@ -166,9 +167,9 @@ def test_without_the_api_a_missing_binding_is_made_again(
 def test_a_missing_exchange_is_noticed(vhost: str, guard: Guard) -> None:
     checked = guard(vhost, interval=0.2)
     assert checked.problem() is None
-    link = Link(vhost)
-    link.channel.exchange_delete(topology.EVENTS.name)
-    link.close()
+    admin = connect_admin(vhost)
+    admin.channel.exchange_delete(topology.EVENTS.name)
+    admin.close()
     problem = wait_until(checked.problem, NOTICE_SECONDS)
     assert problem == "queue chat.mongo_writer or its exchange is missing"
     declare(vhost, EVENT_QUEUES)

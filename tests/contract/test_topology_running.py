@@ -24,7 +24,7 @@ from bus.publishing import Publisher
 from bus.runtime.process import die_with_parent
 from bus.runtime.settings import Environment
 from bus.topology import CONSUMERS, EVENT_QUEUES, GATE, MONGO_WRITER, Queue, pause_queue
-from bus.transport.factory import subscribe
+from bus.transport import subscribe
 from bus.transport.rabbitmq.management_api import Management
 from deploy.commands import topology as command
 from tests.conftest import run_server

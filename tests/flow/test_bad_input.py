@@ -14,7 +14,7 @@ from bus import events
 from bus.message import Delivery, Message
 from bus.publishing import Publisher
 from bus.topology import MONGO_WRITER
-from bus.transport.factory import subscribe
+from bus.transport import subscribe
 from tests.support.events import posted
 from tests.support.person import Person
 from tests.support.stack import Stack

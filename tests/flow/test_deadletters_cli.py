@@ -13,14 +13,14 @@ from typing import Any
 
 import pytest
 
-from bus.admin import queue_lock
 from bus.admin.dead_letters import BATCH, open_dead_letters
 from bus.consuming.dead_letter import INVALID
 from bus.message import Message
 from bus.publishing import Publisher
 from bus.runtime.process import die_with_parent
 from bus.topology import EVENT_QUEUES, MONGO_WRITER, REDIS_PUBLISHER
-from bus.transport.factory import subscribe
+from bus.transport import subscribe
+from bus.transport.redis import admin as redis_admin
 from consumers.mongo_writer import open_messages
 from tests.support.command import COMMAND, chatbus
 from tests.support.events import posted
@@ -173,10 +173,10 @@ def test_a_broker_that_is_away_is_one_line() -> None:
 def test_killed_in_the_middle_of_a_redrive_nothing_is_lost(
     broker_url: str, publisher: Publisher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(queue_lock, "SECONDS", 1)
+    monkeypatch.setattr(redis_admin, "LOCK_SECONDS", 1)
     ids = bury(publisher, [posted(f"{n}") for n in range(5_000)])
     program = (
-        "import sys; from bus.admin import queue_lock; queue_lock.SECONDS = 1;"
+        "import sys; from bus.transport.redis import admin; admin.LOCK_SECONDS = 1;"
         "from deploy.cli import main;"
         "sys.exit(main(['deadletters', 'redrive', '--all']))"
     )

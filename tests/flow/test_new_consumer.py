@@ -16,7 +16,7 @@ from bus import events, topology
 from bus.events import Event, MessagePosted
 from bus.message import Message
 from bus.publishing import Publisher
-from bus.transport.admin import declare
+from bus.transport import declare
 from tests.conftest import StartStack, run_server
 from tests.support.events import deleted, edited, posted
 from tests.support.page import Page, Shell

@@ -20,7 +20,7 @@ from bus.rooms.log_writer import RoomLogWriter
 from bus.rooms.model import LOG_LENGTH
 from bus.runtime.settings import Environment
 from bus.topology import ARCHIVE, EVENT_QUEUES, MONGO_WRITER, REDIS_PUBLISHER
-from bus.transport.admin import Link, declare
+from bus.transport import connect_admin, declare
 from consumers.mongo_writer import MongoWriter, open_messages
 from deploy.commands import trace
 from tests.support.command import chatbus
@@ -160,8 +160,8 @@ def test_a_dead_letter_is_found_with_its_reason_and_trace(servers: Servers) -> N
 def test_what_is_on_no_queue_and_nowhere_beyond_is_no_more_than_unknown(servers: Servers) -> None:
     event = posted()
     servers.publisher.publish(events.to_message(event))
-    with closing(Link(servers.settings["BROKER_URL"])) as link:
-        link.channel.queue_purge(MONGO_WRITER.name)
+    with closing(connect_admin(servers.settings["BROKER_URL"])) as admin:
+        admin.purge(MONGO_WRITER)
     part = servers.answers(event)["waiting chat.mongo_writer"]
     assert part["state"] == "unknown"
     assert "chatbus replay --into mongo_writer" in part["text"]

@@ -12,8 +12,7 @@ from bus.events import Event, MessagePosted
 from bus.message import Delivery
 from bus.publishing import Publisher
 from bus.topology import EVENT_QUEUES, MONGO_WRITER, Queue
-from bus.transport.admin import Link
-from bus.transport.factory import subscribe
+from bus.transport import connect_admin, subscribe
 from tests.support.wait import wait_until
 
 
@@ -39,12 +38,12 @@ def bodies(batch: Sequence[Event]) -> list[str]:
 
 def empty(url: str) -> None:
     """Declares the event queues and removes all that lies on them and their dead letters."""
-    with closing(Link(url)) as link:
-        link.declare(EVENT_QUEUES)
+    with closing(connect_admin(url)) as admin:
+        admin.declare(EVENT_QUEUES)
         for queue in EVENT_QUEUES:
-            link.channel.queue_purge(queue.name)
+            admin.purge(queue)
             assert queue.dead_letters
-            link.channel.queue_purge(queue.dead_letters.name)
+            admin.purge(queue.dead_letters)
 
 
 def publish(url: str, *sent: Event, queues: Sequence[Queue] = ()) -> None:
@@ -98,5 +97,5 @@ def dead_letters(url: str, number: int, queue: Queue = MONGO_WRITER) -> list[Del
 def depth(url: str, queue: Queue | None) -> int:
     """How many messages lie on ``queue`` that no consumer has taken; 0 without a queue."""
     assert queue
-    with closing(Link(url)) as link:
-        return link.depth(queue) or 0
+    with closing(connect_admin(url)) as admin:
+        return admin.depth(queue) or 0

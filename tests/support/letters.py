@@ -8,7 +8,7 @@ from bus.events import Event
 from bus.message import Delivery, Message
 from bus.publishing import Publisher
 from bus.topology import EVENT_QUEUES, MONGO_WRITER, Queue
-from bus.transport.admin import Link
+from bus.transport import connect_admin
 
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
@@ -31,22 +31,22 @@ def bury(
 
 def empty_queues(url: str) -> None:
     """Declares the event queues, and empties them and their dead letters."""
-    link = Link(url)
-    link.declare(EVENT_QUEUES)
+    admin = connect_admin(url)
+    admin.declare(EVENT_QUEUES)
     for queue in EVENT_QUEUES:
-        link.channel.queue_purge(queue.name)
+        admin.purge(queue)
         assert queue.dead_letters
-        link.channel.queue_purge(queue.dead_letters.name)
-    link.close()
+        admin.purge(queue.dead_letters)
+    admin.close()
 
 
 def depth(url: str, queue: Queue) -> int:
     """How many messages lie there that no consumer has taken."""
-    link = Link(url)
+    admin = connect_admin(url)
     try:
-        return link.depth(queue) or 0
+        return admin.depth(queue) or 0
     finally:
-        link.close()
+        admin.close()
 
 
 def _delivery(message: Message) -> Delivery:

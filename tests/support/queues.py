@@ -5,7 +5,7 @@ from __future__ import annotations
 import pika
 import redis
 
-from bus.transport.admin import is_amqp
+from bus.transport.urls import is_amqp
 
 
 def waiting(url: str, queue: str) -> int:

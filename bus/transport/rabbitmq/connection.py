@@ -18,8 +18,8 @@ from pika.exceptions import AMQPError, ConnectionClosedByClient
 
 from bus.errors import BrokerUnavailable
 from bus.message import Delivery
-from bus.transport.admin import CONNECT_SECONDS, connect_timeout
 from bus.transport.rabbitmq.frames import read_frames
+from bus.transport.urls import CONNECT_SECONDS, connect_timeout
 
 CLOSE_SECONDS = 0.5
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict, defaultdict
+from contextlib import closing
 from typing import Any
 
 import pika
@@ -12,10 +13,11 @@ from pika import frame, spec
 from bus.errors import BrokerBlocked, BrokerUnavailable, InvalidMessage, PublishRefused
 from bus.message import Message
 from bus.topology import Queue
-from bus.transport.admin import CONNECT_SECONDS, declare
 from bus.transport.interfaces import PublishRequest
+from bus.transport.rabbitmq.admin import RabbitAdmin
 from bus.transport.rabbitmq.connection import RabbitChannel, broker_errors
 from bus.transport.rabbitmq.frames import END_SIZE, HEADER_SIZE
+from bus.transport.urls import CONNECT_SECONDS
 
 # RabbitMQ says that it is blocked (no memory, no disk) only to a connection that publishes, and
 # reads nothing from it then. So the first message of a connection, and whatever asks without a
@@ -31,7 +33,8 @@ class ConfirmChannel(RabbitChannel):
 
     def __init__(self, url: str, queues: tuple[Queue, ...]) -> None:
         if queues:
-            declare(url, queues)
+            with closing(RabbitAdmin(url)) as admin:
+                admin.declare(queues)
         self._sent = 0
         self._unconfirmed: OrderedDict[int, PublishRequest] = OrderedDict()
         # By message id: a caller and another that repeats it may share a round.

@@ -14,7 +14,7 @@ from datetime import datetime
 from bus.errors import BrokerUnavailable
 from bus.message import Delivery
 from bus.topology import Queue
-from bus.transport.admin import depth
+from bus.transport.rabbitmq.admin import RabbitAdmin
 from bus.transport.rabbitmq.subscription import RabbitSubscription
 
 BATCH = 1_000
@@ -116,9 +116,15 @@ def _end(url: str, stream: Queue) -> int | None:
         while batch := source.receive(BATCH, max(0.0, deadline - time.monotonic())):
             source.ack(batch)
             end, deadline = offset_of(batch[-1]), min(deadline, time.monotonic() + END_SECONDS)
-    if end is None and depth(url, stream):
-        raise BrokerUnavailable(f"{stream.name} holds events, and the broker sends none")
+    if end is None:
+        _check_empty(url, stream)
     return end
+
+
+def _check_empty(url: str, stream: Queue) -> None:
+    with closing(RabbitAdmin(url)) as admin:
+        if admin.depth(stream):
+            raise BrokerUnavailable(f"{stream.name} holds events, and the broker sends none")
 
 
 def first_of(url: str, stream: Queue) -> Delivery | None:
@@ -128,5 +134,5 @@ def first_of(url: str, stream: Queue) -> Delivery | None:
 
 
 def offset_of(delivery: Delivery) -> int:
-    """Where in its stream a delivery stands."""
+    """The offset of a delivery in its stream."""
     return int(delivery.headers["x-stream-offset"])

@@ -15,9 +15,9 @@ from pika.exceptions import AMQPError
 from bus.errors import BrokerUnavailable, SubscriptionCancelled
 from bus.message import Delivery
 from bus.topology import Queue
-from bus.transport.admin import IO_TIMEOUT
 from bus.transport.rabbitmq.connection import CLOSE_SECONDS, RabbitChannel, broker_errors
 from bus.transport.rabbitmq.frames import delivery
+from bus.transport.urls import IO_TIMEOUT
 
 # While a sink or a handler works, nobody answers the broker, which gives up after one to one and
 # a half times this: so as long as a request may be held.

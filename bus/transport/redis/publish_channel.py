@@ -17,45 +17,49 @@ import msgspec
 from bus.errors import BrokerUnavailable, InvalidMessage, PublishRefused
 from bus.message import Message
 from bus.topology import EXCHANGES, MAX_PRIORITY, Queue
-from bus.transport.admin import Link
 from bus.transport.interfaces import PublishRequest
+from bus.transport.redis.admin import RedisAdmin
 
 _TYPES = {exchange.name: exchange.type for exchange in EXCHANGES}
 _PROPERTIES = ("message_id", "type", "timestamp", "correlation_id", "reply_to")
 
 
-class RedisPublishChannel(Link):
-    """A kombu connection that publishes. See ``PublishChannel``."""
+class RedisPublishChannel:
+    """Publishes over an admin connection of its own. See ``PublishChannel``."""
 
     def __init__(self, url: str, queues: tuple[Queue, ...]) -> None:
-        super().__init__(url)
+        self._admin = RedisAdmin(url)
+        self._channel: Any = self._admin.channel
         try:
-            self._run_id = self.run_id()
-            self.declare(queues)
+            self._run_id = self._admin.run_id()
+            self._admin.declare(queues)
         except BrokerUnavailable:
             self.close()
             raise
+
+    def close(self) -> None:
+        self._admin.close()
 
     def is_alive(self) -> bool:
         """Asks the server: of a connection found lost while publishing, nobody could tell
         whether the messages are there. To a server that was restarted, which may have lost
         bindings, another one is made."""
         try:
-            return self.run_id() == self._run_id
+            return self._admin.run_id() == self._run_id
         except BrokerUnavailable:
             return False
 
     def publish(self, batch: list[PublishRequest]) -> None:
         """All messages of ``batch`` reach all their queues in one transaction, or none does."""
-        try:
-            with self.channel.client.pipeline(transaction=True) as pipeline:
-                routes = _Routes(self)
-                for request in batch:
-                    for key, payload in self._pushes(request, routes):
-                        pipeline.lpush(key, payload)
-                pipeline.execute()
-        except self.errors as error:
-            raise BrokerUnavailable(f"Redis as broker: {error!r}") from error
+        with (
+            self._admin.broker_errors("publish to Redis"),
+            self._admin.client.pipeline(transaction=True) as pipeline,
+        ):
+            routes = _Routes(self._channel)
+            for request in batch:
+                for key, payload in self._pushes(request, routes):
+                    pipeline.lpush(key, payload)
+            pipeline.execute()
         for request in batch:
             request.settle()
 
@@ -75,13 +79,13 @@ class RedisPublishChannel(Link):
                     InvalidMessage(f"message {message.message_id} cannot be encoded: {error!r}")
                 )
                 return []
-            pushes += [(self.channel._q_for_pri(queue, priority), payload) for queue in queues]
+            pushes += [(self._channel._q_for_pri(queue, priority), payload) for queue in queues]
         return pushes
 
     def _payload(self, message: Message, priority: int) -> bytes:
         """``message`` as kombu's virtual transports write it."""
         properties = {name: getattr(message, name) for name in _PROPERTIES}
-        payload = self.channel.prepare_message(
+        payload = self._channel.prepare_message(
             message.body,
             priority=priority,
             content_type=message.content_type,
@@ -89,7 +93,7 @@ class RedisPublishChannel(Link):
             headers=dict(message.headers),
             properties={name: value for name, value in properties.items() if value is not None},
         )
-        self.channel._inplace_augment_message(payload, message.exchange, message.routing_key)
+        self._channel._inplace_augment_message(payload, message.exchange, message.routing_key)
         if not message.persistent:
             payload["properties"]["delivery_info"]["run_id"] = self._run_id
         return msgspec.json.encode(payload)
@@ -98,13 +102,13 @@ class RedisPublishChannel(Link):
 class _Routes:
     """The bindings as they are now: read once a batch, for nothing reports a missing one."""
 
-    def __init__(self, link: Link) -> None:
-        self._link = link
+    def __init__(self, channel: Any) -> None:
+        self._channel = channel
         self._tables: dict[str, list[tuple[str, Any, str]]] = {}
 
     def of(self, message: Message) -> list[str]:
         """The names of the queues that take ``message``."""
-        name, channel = message.exchange, self._link.channel
+        name, channel = message.exchange, self._channel
         if not name:
             return [message.routing_key]
         if name not in _TYPES:

@@ -9,10 +9,8 @@ leaves behind goes back to the head of the queue when the next one of that name 
 
 from __future__ import annotations
 
-import base64
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -20,23 +18,14 @@ import msgspec
 from bus.errors import BrokerUnavailable, SubscriptionCancelled
 from bus.message import Delivery
 from bus.topology import Queue
-from bus.transport.admin import Link
+from bus.transport.redis.admin import RedisAdmin, taken_list
+from bus.transport.redis.message_format import decode
 
 # How long a message of another than the usual priority may lie unseen.
 POLL_SECONDS = 0.02
 CHECK_SECONDS = 1.0
 # Redis counts whole milliseconds, and takes less than one for no bound at all.
 SHORTEST_WAIT = 0.01
-
-# What decoding raises for an entry that neither kombu nor we have written.
-_FOREIGN = (
-    msgspec.DecodeError,
-    ValueError,
-    KeyError,
-    TypeError,
-    AttributeError,
-    RecursionError,
-)
 
 _MOVE = """
 local moved = {}
@@ -48,31 +37,22 @@ end
 return moved
 """
 
-# Only what is still there: another consumer of this name may be giving it back as well.
-_RETURN = """
-if redis.call('LREM', KEYS[1], 1, ARGV[1]) == 1 then
-  redis.call('RPUSH', KEYS[2], ARGV[2])
-end
-"""
-
 
 class RedisSubscription:
     """A subscription to a queue in Redis. See ``Subscription``."""
 
     def __init__(self, url: str, queue: Queue, prefetch: int, instance: str) -> None:
-        self._link = Link(url)
+        self._admin = RedisAdmin(url)
         self._queue = queue
+        self._instance = instance
         self._next_check = 0.0
-        self._redis: Any = self._link.channel.client
-        steps = self._link.channel.priority_steps if "x-max-priority" in queue.arguments else [0]
-        self._lists = [self._link.channel._q_for_pri(queue.name, step) for step in steps]
-        self._taken = f"{queue.name}.taken.{instance}"
+        self._redis: Any = self._admin.client
+        self._lists = self._admin.lists(queue)
+        self._taken = taken_list(queue, instance)
         self._prefetch = prefetch
         self._unsettled = 0
         self._move = self._redis.register_script(_MOVE)
-        self._return = self._redis.register_script(_RETURN)
-        with self._errors():
-            self._give_back()
+        self._admin.return_unsettled(queue, instance)
 
     def receive(self, limit: int, wait: float) -> list[Delivery]:
         limit = min(limit, self._prefetch - self._unsettled)
@@ -80,7 +60,7 @@ class RedisSubscription:
             self.idle(wait)
             return []
         deadline = time.monotonic() + wait
-        with self._errors():
+        with self._admin.broker_errors(f"take from {self._queue.name}"):
             raw = self._take(limit)
             while not raw and (remaining := deadline - time.monotonic()) > 0:
                 raw = self._wait(remaining)
@@ -88,10 +68,13 @@ class RedisSubscription:
         if not raw:
             self._check_bindings()
         self._unsettled += len(raw)
-        return self._marked_if_older([_delivery(message) for message in raw])
+        return self._marked_if_older([decode(message) for message in raw])
 
     def ack(self, deliveries: Sequence[Delivery]) -> None:
-        with self._errors(), self._redis.pipeline(transaction=False) as pipeline:
+        with (
+            self._admin.broker_errors(f"acknowledge to {self._queue.name}"),
+            self._redis.pipeline(transaction=False) as pipeline,
+        ):
             for delivery in deliveries:
                 pipeline.lrem(self._taken, -1, delivery.tag)
             pipeline.execute()
@@ -105,12 +88,11 @@ class RedisSubscription:
 
     def close(self) -> None:
         try:
-            with self._errors():
-                self._give_back()
+            self._admin.return_unsettled(self._queue, self._instance)
         except BrokerUnavailable:
             pass  # they stay in the list of this consumer, which its next start gives back
         finally:
-            self._link.close()
+            self._admin.close()
 
     def _marked_if_older(self, deliveries: list[Delivery]) -> list[Delivery]:
         """What was published to an earlier run of the server, that may have lost what it noted
@@ -118,7 +100,7 @@ class RedisSubscription:
         brought them."""
         if all(delivery.run_id is None for delivery in deliveries):
             return deliveries
-        run_ids = (None, self._link.run_id())
+        run_ids = (None, self._admin.run_id())
         return [
             delivery
             if delivery.run_id in run_ids
@@ -131,7 +113,7 @@ class RedisSubscription:
         if time.monotonic() < self._next_check:
             return
         self._next_check = time.monotonic() + CHECK_SECONDS
-        if self._link.lacks(self._queue):
+        if self._admin.is_missing(self._queue):
             raise SubscriptionCancelled(f"{self._queue.name} has lost a binding")
 
     def _take(self, limit: int) -> list[bytes]:
@@ -148,55 +130,3 @@ class RedisSubscription:
         seconds = max(seconds, SHORTEST_WAIT)
         message = self._redis.blmove(self._lists[0], self._taken, seconds, "RIGHT", "LEFT")
         return [] if message is None else [message]
-
-    def _give_back(self) -> None:
-        """Returns what this consumer took and did not settle, newest first, to the queue's head."""
-        while raw := self._redis.lindex(self._taken, 0):
-            self._return(keys=[self._taken, self._lists[0]], args=[raw, _marked(raw)])
-
-    @contextmanager
-    def _errors(self) -> Iterator[None]:
-        try:
-            yield
-        except self._link.errors as error:
-            raise BrokerUnavailable(f"Redis as broker: {error!r}") from error
-
-
-def _marked(raw: bytes) -> bytes:
-    """``raw`` as a message that was delivered before."""
-    try:
-        message = msgspec.json.decode(raw)
-        message["properties"]["delivery_info"]["redelivered"] = True
-    except _FOREIGN:
-        return raw
-    return msgspec.json.encode(message)
-
-
-def _delivery(raw: bytes) -> Delivery:
-    """``raw``; what is not in kombu's form is a body alone, for the consumer to refuse."""
-    try:
-        return _decoded(raw)
-    except _FOREIGN:
-        return Delivery(tag=raw, body=raw, routing_key="", redelivered=False)
-
-
-def _decoded(raw: bytes) -> Delivery:
-    """The message in kombu's virtual transport's own JSON form."""
-    message = msgspec.json.decode(raw)
-    properties = message["properties"]
-    is_base64 = properties.get("body_encoding") == "base64"
-    body = base64.b64decode(message["body"]) if is_base64 else message["body"].encode()
-    return Delivery(
-        tag=raw,
-        body=body,
-        routing_key=properties["delivery_info"]["routing_key"],
-        redelivered=properties["delivery_info"].get("redelivered", False),
-        run_id=properties["delivery_info"].get("run_id"),
-        message_id=properties.get("message_id"),
-        type=properties.get("type"),
-        content_type=message.get("content-type"),
-        headers=dict(message.get("headers") or {}),
-        correlation_id=properties.get("correlation_id"),
-        reply_to=properties.get("reply_to"),
-        timestamp=properties.get("timestamp"),
-    )

@@ -19,8 +19,7 @@ from django.test import Client
 
 from bus import events, topology
 from bus.events import Event
-from bus.transport.admin import Link, declare
-from bus.transport.factory import subscribe
+from bus.transport import connect_admin, declare, subscribe
 from tests.conftest import run_server
 from tests.support.servers import Mongo, Redis
 
@@ -80,12 +79,14 @@ class Broker:
 
     def unbind(self, queue: topology.Queue) -> None:
         """Takes ``queue`` away: in Redis a queue without bindings is none."""
-        link = Link(self._server.url)
+        admin = connect_admin(self._server.url)
         for binding in queue.bindings:
             table = f"_kombu.binding.{binding.exchange.name}"
-            entries = [row for row in link.channel.client.smembers(table) if queue.name in str(row)]
-            link.channel.client.srem(table, *entries)
-        link.close()
+            entries = [
+                row for row in admin.channel.client.smembers(table) if queue.name in str(row)
+            ]
+            admin.channel.client.srem(table, *entries)
+        admin.close()
 
     def take_only(self, routing_key: str) -> None:
         """Lets no queue take anything else."""

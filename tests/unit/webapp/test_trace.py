@@ -11,7 +11,7 @@ from django.db import transaction
 from bus import events, topology
 from bus.events import Person, RoomArchived
 from bus.runtime import trace
-from bus.transport.factory import subscribe
+from bus.transport import subscribe
 from webapp.outbox import services
 
 TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
