@@ -34,7 +34,7 @@ EVENTS = Counter("chatbus_bridge_events", "Events that came on the rooms' channe
 FRAMES = Counter("chatbus_bridge_frames", "Event frames written to sockets")
 LAG_SECONDS = Histogram(
     "chatbus_bridge_lag_seconds",
-    "From an event's own time until it was written to its room's sockets; of each write its oldest",
+    "From logging an event until it was written to its room's sockets; of each write its oldest",
     buckets=LATENCY_BUCKETS,
 )
 

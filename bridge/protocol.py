@@ -143,10 +143,6 @@ class Error(Outgoing, frozen=True, tag="error"):
 ToBrowser = Ready | Subscribed | EventFrame | Unsubscribed | Presence | TypingNow | Pong | Error
 
 
-class _Identified(Struct, frozen=True):
-    id: uuid.UUID
-
-
 class _Subject(Struct, frozen=True):
     user: UserRef
 
@@ -157,7 +153,6 @@ class _MemberRemoved(Struct, frozen=True):
 
 _decoder = msgspec.json.Decoder(FromBrowser)
 _removal_decoder = msgspec.json.Decoder(_MemberRemoved)
-_id_decoder = msgspec.json.Decoder(_Identified)
 _encoder = msgspec.json.Encoder()
 
 
@@ -202,12 +197,3 @@ def removed_user(event: bytes) -> int | None:
     if b'"type":"member.removed"' not in event:
         return None
     return _removal_decoder.decode(event).data.user.id
-
-
-def event_time(event: bytes) -> float | None:
-    """When an event was made, in seconds since 1970: its id, a UUIDv7, begins with that
-    (RFC 9562, 5.7). None if it has no such id."""
-    try:
-        return (_id_decoder.decode(event).id.int >> 80) / 1_000
-    except msgspec.DecodeError:
-        return None

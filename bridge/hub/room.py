@@ -22,7 +22,6 @@ from bridge.protocol import (
     encode_ephemeral,
     encode_event,
     encode_subscribed,
-    event_time,
     removed_user,
 )
 from bus.rooms.model import LOG_LENGTH, Entry, Position, Published, Reading
@@ -194,7 +193,7 @@ class Room:
         if not now or position.epoch != now.epoch or position.offset > now.offset + 1:
             return False
         if position.offset == now.offset + 1:
-            self._deliver(Entry(position.offset, published.event))
+            self._deliver(Entry(position.offset, published.event), published.logged_at)
         return True
 
     def _deliver_newer(self, reading: Reading) -> bool:
@@ -205,7 +204,7 @@ class Room:
         self._write()
         return self.position is not None and self.position.offset >= reading.position.offset
 
-    def _deliver(self, entry: Entry) -> None:
+    def _deliver(self, entry: Entry, logged_at: float | None = None) -> None:
         assert self.position
         self.position = Position(self.position.epoch, entry.offset)
         self._tail.append(entry)
@@ -214,8 +213,7 @@ class Room:
         if removed is not None:
             self._remove(removed, entry.offset)
         frame = encode_event(self.room_id, self.position, entry.event)
-        if not self._oldest:
-            self._oldest = event_time(entry.event)
+        self._oldest = self._oldest or logged_at
         self._frames.append(frame)
         self._events += 1
         self._written += len(frame) * len(self._sockets)

@@ -42,11 +42,12 @@ local taken_back = epoch == last_epoch and last_offset > offset
 
 local time = redis.call('TIME')
 local now = tonumber(time[1])
+local logged_at = string.format('%d.%06d', time[1], time[2])
 if not epoch or taken_back or (empty and replay ~= '') then
   -- A replay publishes nothing: by the new epoch, readers that wait here learn of it later.
   epoch, offset, renewed = new_epoch, 0, nil
   redis.call('HSET', meta, 'epoch', epoch, 'offset', 0,
-    'began', string.format('%d.%06d', time[1], time[2]))
+    'began', logged_at)
   redis.call('DEL', log)
   if not taken_back then redis.call('DEL', seen) end
   if replay ~= '' then redis.call('HSET', meta, 'rebuild', replay) end
@@ -87,7 +88,8 @@ for _, i in ipairs(fresh) do
   offsets[i] = offset
   redis.call('XADD', log, 'MAXLEN', '~', longest, offset .. '-0', 'event', bodies[i])
   if replay == '' then
-    redis.call('PUBLISH', channel, epoch .. ' ' .. offset .. ' ' .. bodies[i])
+    redis.call('PUBLISH', channel,
+      epoch .. ' ' .. offset .. ' ' .. logged_at .. ' ' .. bodies[i])
   end
 end
 redis.call('ZADD', seen, unpack(marks))

@@ -73,12 +73,18 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """What arrives on a room's channel."""
+    """An event on a room's channel.
+
+    ``logged_at``: when it was appended to the log, by the clock of Redis, in seconds since 1970;
+    None if it was read from the log, which does not keep that.
+    """
 
     position: Position
     event: bytes
+    logged_at: float | None = None
 
     @classmethod
     def parse(cls, data: bytes) -> Published:
-        epoch, offset, event = data.split(b" ", 2)
-        return cls(Position(epoch.decode(), int(offset)), event)
+        """What append.lua published. Raises ValueError if ``data`` is anything else."""
+        epoch, offset, logged_at, event = data.split(b" ", 3)
+        return cls(Position(epoch.decode(), int(offset)), event, float(logged_at))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import uuid
+from datetime import UTC, datetime
 
 import pytest
 import redis
@@ -17,6 +18,7 @@ from bus.rooms.log_writer import RoomLogWriter
 from bus.rooms.model import Position, Published, Reading, keys_of
 from bus.rooms.redis_client import connect_async
 from tests.contract.chat import added, bodies, posted, removed
+from tests.support.events import posted_at
 from tests.support.servers import Redis
 
 
@@ -47,6 +49,24 @@ def test_offsets_grow_by_one_and_the_log_is_the_order_on_the_wire(
     assert [item.event for item in published] == [entry.event for entry in reading.entries]
     assert [item.position.offset for item in published] == [1, 2, 3]
     assert {item.position.epoch for item in published} == {reading.position.epoch}
+
+
+def test_what_is_published_says_when_it_was_logged(
+    client: redis.Redis, writer: RoomLogWriter, room_id: uuid.UUID
+) -> None:
+    def now() -> float:
+        seconds, microseconds = client.time()
+        return float(seconds + microseconds / 1_000_000)
+
+    with client.pubsub() as channel:
+        channel.subscribe(keys_of(room_id).channel)
+        assert channel.get_message(timeout=5)["type"] == "subscribe"
+        before = now()
+        writer.append([posted_at(datetime(2004, 12, 25, tzinfo=UTC), room_id)])
+        after = now()
+        published = Published.parse(channel.get_message(timeout=5)["data"])
+    assert published.logged_at
+    assert before <= published.logged_at <= after
 
 
 def test_an_event_counts_once(server: Redis, writer: RoomLogWriter, room_id: uuid.UUID) -> None:

@@ -29,12 +29,12 @@ def posted(body: str = "hi", room_id: uuid.UUID = ROOM, actor: Person = ALICE) -
     return events.make(MessagePosted, room_id=room_id, actor=actor, data=PostedData(body))
 
 
-def posted_at(time: datetime) -> MessagePosted:
+def posted_at(time: datetime, room_id: uuid.UUID = ROOM) -> MessagePosted:
     """A message as an import publishes it: its id and its own time are those of ``time``."""
     other_bits = events.new_id().int % 2**80
     event_id = uuid.UUID(int=int(time.timestamp() * 1_000) << 80 | other_bits)
     data = PostedData("imported")
-    return events.make(MessagePosted, room_id=ROOM, actor=ALICE, data=data, event_id=event_id)
+    return events.make(MessagePosted, room_id=room_id, actor=ALICE, data=data, event_id=event_id)
 
 
 def edited(message: MessagePosted, body: str) -> MessageEdited:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 import uuid
 
 import pytest
@@ -86,14 +85,3 @@ def test_removed_user() -> None:
         data = events.PostedData(body)
         message = events.make(MessagePosted, room_id=ROOM, actor=alice, data=data)
         assert protocol.removed_user(events.encode(message)) is None
-
-
-def test_event_time() -> None:
-    before = time.time()
-    event = events.make(
-        MessagePosted, room_id=ROOM, actor=Person(1, "alice"), data=events.PostedData("hi")
-    )
-    made = protocol.event_time(events.encode(event))
-    assert made
-    assert before - 0.001 <= made <= time.time()
-    assert protocol.event_time(b"{}") is None

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import random
+import time
 import uuid
 from dataclasses import replace
 from typing import Any
 
 import pytest
+from prometheus_client import REGISTRY
 
 from bridge.hub.room import Room
 from bridge.protocol import Encoded, Reason
@@ -94,6 +96,34 @@ def deliver(room: Room, *what: Published) -> bool:
     for item in what:
         room.publish(item)
     return room.advance(10**9)[1]
+
+
+def lag() -> tuple[float, float]:
+    """Sum and count of the bridge's lag."""
+    names = ("chatbus_bridge_lag_seconds_sum", "chatbus_bridge_lag_seconds_count")
+    total, count = (REGISTRY.get_sample_value(name) or 0.0 for name in names)
+    return total, count
+
+
+def test_an_event_lags_since_it_was_logged_however_old_it_is() -> None:
+    """``ID`` is of 2023, as that of an imported message may be."""
+    room = Room(ROOM)
+    room.catch_up(reading(1, entries(1)), None)
+    total, count = lag()
+    room.publish(replace(published(2), logged_at=time.time() - 5))
+    room.advance(1)
+    assert lag()[1] == count + 1
+    assert 5 <= lag()[0] - total < 3_600
+
+
+def test_what_was_read_from_the_log_says_nothing_of_the_lag() -> None:
+    room = Room(ROOM)
+    room.catch_up(reading(1, entries(1)), None)
+    before = lag()
+    room.catch_up(reading(3, entries(2, 3)), room.position)
+    room.advance(1_000)
+    assert room.position == Position(EPOCH, 3)
+    assert lag() == before
 
 
 def test_the_next_offset_is_delivered() -> None:
