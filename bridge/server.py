@@ -1,4 +1,4 @@
-"""The process ``bridge``: WebSockets for browsers, fed by Redis, and its health over HTTP."""
+"""The process ``bridge``: WebSockets for browsers, fed by Redis, and health over HTTP."""
 
 from __future__ import annotations
 
@@ -13,10 +13,14 @@ from typing import Any
 
 import redis.asyncio
 import uvloop
+from websockets.typing import Origin
 
 from bridge.acceptor import Acceptor
+from bridge.client.compression import extensions
+from bridge.client.connection import Connection
+from bridge.client.slow_readers import SlowReaders
 from bridge.client.tickets import TicketVerifier
-from bridge.client.transport import SocketTransport
+from bridge.client.transport import SocketTransport, TransportContext, TransportHandler
 from bridge.hub.hub import Hub
 from bridge.hub.logouts import LogoutWatch
 from bridge.hub.presence import PresenceReporter
@@ -37,8 +41,7 @@ from bus.runtime.settings import Environment
 logger = logging.getLogger(__name__)
 
 READY_TIMEOUT = 2.0
-# Connections that the kernel keeps until they are accepted; it takes the smaller of this and
-# net.core.somaxconn.
+# Connections that the kernel queues until they are accepted; net.core.somaxconn also bounds it.
 BACKLOG = 4_096
 
 
@@ -63,8 +66,8 @@ def _with_own_ops_port(environment: Environment, number: int) -> Environment:
 
 
 def _collect_seldom() -> None:
-    """Sockets are freed when they end, without the collector's help. To look through all that
-    thousands of them hold takes it tenths of a second, in which nobody gets anything."""
+    """Runs the garbage collector rarely. Ended sockets are freed without it, and traversing what
+    thousands of sockets hold takes tenths of a second in which nothing is delivered."""
     gc.freeze()
     gc.set_threshold(20_000, 50, 100)
 
@@ -96,35 +99,41 @@ async def run(
     on_ready: Callable[[], object] = lambda: None,
     serve_ops: Callable[[Check], AbstractContextManager[object]] = nullcontext,
 ) -> None:
-    """Serves until ``stop`` is set; calls ``on_ready`` once Redis is heard.
+    """Serves until ``stop`` is set; calls ``on_ready`` once it is subscribed to Redis.
 
-    ``serve_ops`` gets the check of Redis, and is entered for as long as this runs. Raises
-    SettingError when an address cannot be listened on.
+    ``serve_ops`` gets the health check of Redis; its context is open while this runs. Raises
+    SettingError when it cannot listen on the address.
     """
     async with AsyncExitStack() as stack:
         client = connect_async(settings.redis_url)
         stack.push_async_callback(client.aclose)
         pubsub = PubSub(client, heartbeat=settings.heartbeat, silence=settings.silence)
-        rooms = Hub(pubsub, RoomLogReader(client))
+        hub = Hub(pubsub, RoomLogReader(client))
         stack.enter_context(serve_ops(_from_other_threads(partial(_problem, pubsub, client))))
         registry = ConnectionRegistry()
-        sessions = LogoutWatch(pubsub, SessionLogReader(client), registry)
-        asides = PresenceReporter(rooms, EphemeralPublisher(client))
+        logouts = LogoutWatch(pubsub, SessionLogReader(client), registry)
+        presence = PresenceReporter(hub, EphemeralPublisher(client))
         # After the drain, and when the tasks below have ended.
-        stack.push_async_callback(asides.finish)
-        work = asyncio.create_task(_work(pubsub, rooms, sessions, asides, settings.verify_every))
+        stack.push_async_callback(presence.finish)
+        work = asyncio.create_task(_work(pubsub, hub, logouts, presence, settings.verify_every))
         stack.push_async_callback(_cancel, work)
-        host = Acceptor(
-            settings,
-            verifier=TicketVerifier(settings.keys, client),
-            rooms=rooms,
-            asides=asides,
-            registry=registry,
+        acceptor = Acceptor(
+            settings.limits,
+            registry,
+            proxies=settings.proxies,
             problem=lambda: _not_listening(pubsub),
         )
-        stack.push_async_callback(host.drain, settings.drain)
-        server = await _listen(settings, host)
-        # Before the sockets are sent home: they must not come back here.
+        stack.push_async_callback(acceptor.drain, settings.drain)
+        open_handler = partial(
+            Connection,
+            verifier=TicketVerifier(settings.keys, client),
+            hub=hub,
+            presence=presence,
+            registry=registry,
+            limits=settings.limits,
+        )
+        server = await _listen(settings, _transport_context(settings, acceptor, open_handler))
+        # Before the drain: browsers must not reconnect to this bridge.
         stack.callback(server.close)
         logger.info("listening on %s:%d", settings.host, settings.port)
         await _first(work, stop, pubsub.connected)
@@ -134,15 +143,30 @@ async def run(
         logger.info("stopping")
 
 
-async def _listen(settings: BridgeSettings, host: Acceptor) -> asyncio.Server:
+def _transport_context(
+    settings: BridgeSettings,
+    acceptor: Acceptor,
+    open_handler: Callable[[SocketTransport], TransportHandler],
+) -> TransportContext:
+    return TransportContext(
+        limits=settings.limits,
+        origins=tuple(Origin(origin) for origin in settings.origins),
+        extensions=extensions(settings.compression),
+        acceptor=acceptor,
+        slow_readers=SlowReaders(asyncio.get_running_loop(), settings.limits),
+        open_handler=open_handler,
+    )
+
+
+async def _listen(settings: BridgeSettings, context: TransportContext) -> asyncio.Server:
     loop = asyncio.get_running_loop()
     try:
         return await loop.create_server(
-            lambda: SocketTransport(host, loop),
+            lambda: SocketTransport(context, loop),
             settings.host,
             settings.port,
             backlog=BACKLOG,
-            # The next bridge may listen before this one has gone, and several side by side.
+            # A new bridge may listen before the old one has gone, and several run side by side.
             reuse_port=True,
         )
     except OSError as error:
@@ -166,28 +190,28 @@ async def _problem(pubsub: PubSub, client: redis.asyncio.Redis) -> str | None:
 
 
 def _from_other_threads(check: Callable[[], Coroutine[Any, Any, str | None]]) -> Check:
-    """``check``, run in this loop, for threads: a loop that hangs has no answer."""
+    """``check`` for other threads, run in this loop; it times out if the loop hangs."""
     loop = asyncio.get_running_loop()
     return lambda: asyncio.run_coroutine_threadsafe(check(), loop).result(2 * READY_TIMEOUT)
 
 
 async def _work(
     pubsub: PubSub,
-    rooms: Hub,
-    sessions: LogoutWatch,
-    asides: PresenceReporter,
+    hub: Hub,
+    logouts: LogoutWatch,
+    presence: PresenceReporter,
     verify_every: float,
 ) -> None:
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(pubsub.run())
-        tasks.create_task(rooms.keep_up())
-        tasks.create_task(rooms.verify_periodically(verify_every))
-        tasks.create_task(sessions.keep_up(verify_every))
-        tasks.create_task(asides.keep_up())
+        tasks.create_task(hub.run_catch_ups())
+        tasks.create_task(hub.verify_periodically(verify_every))
+        tasks.create_task(logouts.run(verify_every))
+        tasks.create_task(presence.run())
 
 
 async def _first(work: asyncio.Task[None], *events: asyncio.Event) -> None:
-    """Waits for the first of ``events``; ``work`` never ends but with an error: raises that."""
+    """Waits for the first of ``events``. Raises the error of ``work``, which ends only with one."""
     waiting = [asyncio.create_task(event.wait()) for event in events]
     await asyncio.wait({work, *waiting}, return_when=asyncio.FIRST_COMPLETED)
     for task in waiting:

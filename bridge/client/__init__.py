@@ -1,1 +1,1 @@
-"""One browser: its TCP connection, its frames, and the conversation on it."""
+"""One browser: its TCP connection, its frames, and its conversation with the bridge."""

@@ -1,8 +1,8 @@
-"""permessage-deflate (RFC 7692), at the price of one compression for all readers of an event.
+"""permessage-deflate (RFC 7692), compressing an event once for all its readers.
 
-No message is compressed with the help of an earlier one ("no context takeover"). So a compressed
-frame is the same bytes for every socket with a window of that size, and no socket keeps a window:
-those of a compressor and a decompressor are 300 KB at their usual size.
+Each message is compressed independently ("no context takeover"). So a compressed frame is the same
+bytes for every socket with that window size, and no socket keeps a window: a compressor's and a
+decompressor's together take 300 KB at their usual size.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from websockets.frames import Frame, Opcode
 
 from bridge.protocol import Encoded
 
-# Windows are of 2 to the power of so many bytes; zlib has no smaller ones (zlib issue 171).
+# A window has 2 to the power of this many bytes; zlib has no smaller one (zlib issue 171).
 SMALLEST_WINDOW, LARGEST_WINDOW = 9, 15
-# Messages up to that hardly shrink.
+# Messages of up to this many bytes hardly shrink.
 SHORT_BYTES = 100
-# What several sockets get is written to one after the other, of some rooms in turn.
+# A few suffice: all sockets of a room get the same frames one after the other.
 REMEMBERED = 16
 
 
 def extensions(window_bits: int) -> Sequence[ServerExtensionFactory]:
-    """What a server may agree to; 0 for nothing."""
+    """The extensions that the handshake offers; none if ``window_bits`` is 0."""
     if not window_bits:
         return []
     return [
@@ -43,7 +43,7 @@ def extensions(window_bits: int) -> Sequence[ServerExtensionFactory]:
 
 @lru_cache(REMEMBERED)
 def deflated(frames: Encoded, window_bits: int) -> Encoded:
-    """``frames``, each of them compressed, or as it was where that is shorter."""
+    """``frames``, each compressed unless that makes it longer."""
     deflate = [PerMessageDeflate(True, True, window_bits, window_bits)]
     pieces = []
     for payload in _payloads(frames):
@@ -56,7 +56,7 @@ def deflated(frames: Encoded, window_bits: int) -> Encoded:
 
 
 def _payloads(frames: Encoded) -> Iterator[bytes]:
-    """Of frames as bridge.protocol encodes them: whole messages without a mask."""
+    """The payloads of ``frames`` as bridge.protocol encodes them: whole messages, unmasked."""
     start = 0
     while start < len(frames):
         size = frames[start + 1]

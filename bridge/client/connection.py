@@ -1,4 +1,4 @@
-"""The conversation with one browser: its ticket, its rooms, and one answer after the other."""
+"""The conversation with one browser: its ticket, its rooms, and its frames in order."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from typing import assert_never
 from bridge import metrics, protocol
 from bridge.client.tickets import LOGGED_OUT, UNCHECKED, TicketVerifier
 from bridge.client.transport import SocketTransport
-from bridge.hub.hub import Hub, RoomBehind
+from bridge.hub.hub import Hub
 from bridge.hub.presence import PresenceReporter
 from bridge.hub.registry import ConnectionRegistry
+from bridge.hub.room import RoomBehind
 from bridge.limits import Limits
 from bridge.protocol import Close, ErrorCode, FromBrowser, Reason, SocketRefused
 from bus.errors import StoreUnavailable
@@ -24,9 +25,9 @@ from bus.ticket import Ticket
 
 logger = logging.getLogger(__name__)
 
-# For the check of a ticket: longer than Redis is given to answer.
+# For the check of a ticket: longer than the timeout of Redis.
 CHECKING_SECONDS = 2 * ANSWER_SECONDS
-# Frames that may wait for the answer to an earlier one before no more are read.
+# Frames that may wait for the answer to an earlier one before reading pauses.
 MOST_WAITING = 16
 
 NO_MEMBER = "You are not a member of this room, or your ticket is older than your membership."
@@ -36,15 +37,16 @@ UNAVAILABLE = "The room cannot be read now. Try again in a few seconds."
 
 
 class Connection:
-    """A ``TransportHandler`` on its one side, a ``bridge.hub.room.Socket`` on the other."""
+    """A ``TransportHandler`` for its transport, a ``bridge.hub.fanout.Socket`` for its rooms, and a
+    ``bridge.hub.registry.Client`` for the registry."""
 
     __slots__ = (
         "_allowed",
-        "_asides",
+        "_hub",
         "_joined",
         "_limits",
+        "_presence",
         "_registry",
-        "_rooms",
         "_task",
         "_ticket",
         "_transport",
@@ -56,23 +58,24 @@ class Connection:
     def __init__(
         self,
         transport: SocketTransport,
+        *,
         verifier: TicketVerifier,
-        rooms: Hub,
-        asides: PresenceReporter,
+        hub: Hub,
+        presence: PresenceReporter,
         registry: ConnectionRegistry,
         limits: Limits,
     ) -> None:
         self.push = transport.push
         self._transport = transport
         self._verifier = verifier
-        self._rooms = rooms
-        self._asides = asides
+        self._hub = hub
+        self._presence = presence
         self._registry = registry
         self._limits = limits
         self._ticket: Ticket | None = None
         self._allowed: set[uuid.UUID] = set()
         self._joined: set[uuid.UUID] = set()
-        # While a frame is being answered that needs Redis, and what has come since.
+        # Answers a frame that needs Redis; later frames wait for it.
         self._task: asyncio.Task[None] | None = None
         self._waiting: deque[FromBrowser] = deque()
         self._expire_in(limits.authenticate, NO_TICKET)
@@ -90,12 +93,12 @@ class Connection:
         return self._ticket.user_name if self._ticket else ""
 
     def received(self, message: str) -> None:
-        """Answers, now or as soon as the frames before it are answered. Raises SocketRefused."""
+        """Answers now, or when the frames before it are answered. Raises SocketRefused."""
         frame = protocol.decode(message)
         if self._task:
             self._waiting.append(frame)
             if len(self._waiting) == MOST_WAITING:
-                self._transport.hold(True)
+                self._transport.pause_reading()
         elif isinstance(frame, protocol.Authenticate | protocol.Subscribe):
             self._waiting.append(frame)
             self._task = asyncio.create_task(self._answer_waiting())
@@ -115,7 +118,7 @@ class Connection:
             self._transport.close(SocketRefused(Close.BAD_TICKET, LOGGED_OUT))
 
     def dropped(self, room_id: uuid.UUID, reason: Reason) -> None:
-        """The room took this socket out; only a fresh ticket lets it back in."""
+        """The room dropped this socket; it needs a fresh ticket to join again."""
         self._joined.discard(room_id)
         self._allowed.discard(room_id)
         self._transport.send(protocol.encode(protocol.Unsubscribed(room_id, reason)))
@@ -127,10 +130,10 @@ class Connection:
         except SocketRefused as refused:
             self._transport.close(refused)
         except Exception:
-            logger.exception("%s: a frame was not answered", self)
-            self._transport.close(SocketRefused(Close.BROKEN, "an error of the server"))
+            logger.exception("%s: cannot answer a frame", self)
+            self._transport.close(SocketRefused(Close.BROKEN, "a server error"))
         self._task = None
-        self._transport.hold(False)
+        self._transport.resume_reading()
 
     async def _answer(self, frame: FromBrowser) -> None:
         match frame:
@@ -152,7 +155,7 @@ class Connection:
                     protocol.encode(protocol.Unsubscribed(frame.room_id, "requested"))
                 )
             case protocol.Typing() if frame.room_id in self._joined:
-                self._asides.typing(frame.room_id, ticket.user_id, ticket.user_name)
+                self._presence.typing(frame.room_id, ticket.user_id, ticket.user_name)
             case protocol.Typing():
                 self._refuse_room("forbidden", NOT_SUBSCRIBED, frame.room_id)
             case protocol.Ping():
@@ -167,15 +170,15 @@ class Connection:
 
     async def _authenticate(self, token: str) -> None:
         if not self._ticket:
-            # It came in time; whether Redis answers in time is not the browser's fault.
+            # The ticket came in time; if Redis is slow, the browser may try again.
             self._expire_in(CHECKING_SECONDS, SocketRefused(Close.TRY_LATER, UNCHECKED))
-        ticket = await self._verifier.take(token)
+        ticket = await self._verifier.redeem(token)
         if self._ticket and ticket.user_id != self._ticket.user_id:
-            raise SocketRefused(Close.BAD_TICKET, "the ticket is another user's")
+            raise SocketRefused(Close.BAD_TICKET, "the ticket is for another user")
         if self._registry.has_ended(ticket.session):
             raise SocketRefused(Close.BAD_TICKET, f"ticket refused: {LOGGED_OUT}")
         if not self._ticket:
-            self._enter(ticket)
+            self._log_in(ticket)
         if ticket.issued_at >= self._issued_at:
             self._renew(ticket)
         user = UserRef(ticket.user_id, ticket.user_name)
@@ -192,9 +195,9 @@ class Connection:
         for room_id in self._leave(self._joined - self._allowed):
             self._transport.send(protocol.encode(protocol.Unsubscribed(room_id, "removed")))
 
-    def _enter(self, ticket: Ticket) -> None:
+    def _log_in(self, ticket: Ticket) -> None:
         most = self._limits.sockets_per_user
-        if len(self._registry.guests(ticket.user_id)) >= most:
+        if len(self._registry.clients_of(ticket.user_id)) >= most:
             raise SocketRefused(Close.TOO_MANY, f"{most} sockets of this user are open")
         self._ticket = ticket
         self._registry.add_client(self)
@@ -209,7 +212,7 @@ class Connection:
             return self._forbid(room_id)
         self._joined.add(room_id)
         try:
-            allowed = await self._rooms.join(self, room_id, since, ticket.issued_at)
+            allowed = await self._hub.join(self, room_id, since, ticket.issued_at)
         except (StoreUnavailable, RoomBehind) as error:
             logger.debug("%s: room %s: %s", self, room_id, error)
             self._joined.discard(room_id)
@@ -231,7 +234,7 @@ class Connection:
         left = [room_id for room_id in room_ids if room_id in self._joined]
         for room_id in left:
             self._joined.discard(room_id)
-            self._rooms.leave(self, room_id)
+            self._hub.leave(self, room_id)
         return left
 
 

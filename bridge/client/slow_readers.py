@@ -1,4 +1,4 @@
-"""Readers that are behind: how much waits for each, and the end of those who do not read on."""
+"""Tracks each slow reader's unsent bytes, and disconnects those that fall too far behind."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Protocol
 from bridge import metrics
 from bridge.limits import Limits
 
-# How often it is looked at what waits.
+# Seconds between two looks at the unsent bytes.
 LOOK_SECONDS = 0.02
 
 
@@ -20,61 +20,61 @@ class Reader(Protocol):
         ...
 
     def disconnect_slow(self) -> None:
-        """It was behind too far, or read too little."""
+        """It is too far behind, or has read too little."""
         ...
 
 
 @dataclass(slots=True)
-class Backlog:
-    """``unread`` when it was looked at last; since ``since`` the reader has taken ``taken``."""
+class Progress:
+    """``unread`` bytes at the last look; since ``since`` the reader has read ``read`` bytes."""
 
     since: float
     unread: int
-    taken: int = 0
+    read: int = 0
 
 
 class SlowReaders:
-    """The readers of one server for whom more waits than the transport likes to hold.
+    """The readers of one bridge that are behind: with more unsent than their transport buffers.
 
-    One is cut off when more than ``limits.unread`` waits for it, or when it takes less than
-    ``limits.least_read`` in ``limits.behind`` seconds.
+    A reader is disconnected when it has more than ``limits.unread`` bytes unsent, or when it reads
+    less than ``limits.least_read`` bytes in ``limits.behind`` seconds.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, limits: Limits) -> None:
         self._loop = loop
         self._limits = limits
-        self._backlogs: dict[Reader, Backlog] = {}
+        self._readers: dict[Reader, Progress] = {}
         self._is_watching = False
 
-    def begin(self, reader: Reader) -> None:
+    def add(self, reader: Reader) -> None:
         """``reader`` is behind from now on."""
-        self._backlogs[reader] = Backlog(self._loop.time(), reader.unread)
+        self._readers[reader] = Progress(self._loop.time(), reader.unread)
         if not self._is_watching:
             self._is_watching = True
             # Not at once: all of it may have been written in this turn of the loop.
             self._loop.call_soon(self._look)
 
-    def end(self, reader: Reader) -> None:
-        """``reader`` has caught up, or gone; does nothing for one that was not behind."""
-        self._backlogs.pop(reader, None)
+    def discard(self, reader: Reader) -> None:
+        """``reader`` has caught up, or has gone; does nothing for one that was not behind."""
+        self._readers.pop(reader, None)
 
     def __contains__(self, reader: Reader) -> bool:
-        return reader in self._backlogs
+        return reader in self._readers
 
     def _look(self) -> None:
         now = self._loop.time()
-        for reader, backlog in list(self._backlogs.items()):
-            self._note(backlog, reader.unread, now)
-            if backlog.unread > self._limits.unread or backlog.since <= now - self._limits.behind:
-                self.end(reader)
+        for reader, progress in list(self._readers.items()):
+            self._update(progress, reader.unread, now)
+            if progress.unread > self._limits.unread or progress.since <= now - self._limits.behind:
+                self.discard(reader)
                 reader.disconnect_slow()
-        metrics.UNREAD.set(sum(backlog.unread for backlog in self._backlogs.values()))
-        self._is_watching = bool(self._backlogs)
+        metrics.UNREAD.set(sum(progress.unread for progress in self._readers.values()))
+        self._is_watching = bool(self._readers)
         if self._is_watching:
             self._loop.call_later(LOOK_SECONDS, self._look)
 
-    def _note(self, backlog: Backlog, unread: int, now: float) -> None:
-        backlog.taken += max(0, backlog.unread - unread)
-        backlog.unread = unread
-        if backlog.taken >= self._limits.least_read:
-            backlog.since, backlog.taken = now, 0
+    def _update(self, progress: Progress, unread: int, now: float) -> None:
+        progress.read += max(0, progress.unread - unread)
+        progress.unread = unread
+        if progress.read >= self._limits.least_read:
+            progress.since, progress.read = now, 0

@@ -1,4 +1,4 @@
-"""Letting a browser in: its ticket is good, and nobody has used it before."""
+"""Checks a browser's ticket: its signature, its session, and that it is used only once."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ LOGGED_OUT = "its login session has ended"
 
 
 class TicketVerifier:
-    """Takes tickets, each once, whichever bridge it comes to."""
+    """Redeems tickets, each once among all bridges."""
 
     def __init__(self, keys: KeySet, client: redis.asyncio.Redis) -> None:
         self._keys = keys
         self._client = client
         self._claims: Coalescer[Ticket, str | None] = Coalescer(self._claim, most=CLAIMS_AT_ONCE)
 
-    async def take(self, token: str) -> Ticket:
-        """The ticket in ``token``, used up by this. Raises SocketRefused."""
+    async def redeem(self, token: str) -> Ticket:
+        """The ticket in ``token``, which cannot be redeemed again. Raises SocketRefused."""
         try:
             ticket = self._keys.verify(token)
         except InvalidTicket as error:
@@ -39,7 +39,7 @@ class TicketVerifier:
         return ticket
 
     async def _claim(self, tickets: list[Ticket]) -> list[str | None]:
-        """Of each ticket, what is wrong with claiming it."""
+        """For each ticket the reason to refuse it, or None."""
         pipeline = self._client.pipeline(transaction=False)
         for ticket in tickets:
             pipeline.set(f"ticket:{ticket.id}", 1, nx=True, ex=TICKET_SECONDS)

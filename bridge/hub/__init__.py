@@ -1,1 +1,1 @@
-"""The rooms of this bridge's sockets, fed by Redis: what any single socket does not own."""
+"""The rooms of this bridge's sockets, fed by Redis: everything that sockets share."""

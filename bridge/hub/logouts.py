@@ -1,4 +1,4 @@
-"""Log-out: the sockets of a login session end with it."""
+"""Log-out: closes the sockets of a login session that has ended."""
 
 from __future__ import annotations
 
@@ -14,40 +14,40 @@ logger = logging.getLogger(__name__)
 
 
 class LogoutWatch:
-    """Hears of ended sessions on their channel, and reads their log whenever it may have missed
-    something, and every now and then."""
+    """Listens for ended sessions on their channel. Reads their log periodically, and whenever it
+    may have missed one."""
 
     def __init__(
         self, pubsub: PubSub, reader: SessionLogReader, registry: ConnectionRegistry
     ) -> None:
         self._reader = reader
         self._registry = registry
-        self._doubted = asyncio.Event()
+        self._stale = asyncio.Event()
         pubsub.subscribe(CHANNEL, self)
 
     def subscribed(self, channel: bytes) -> None:
-        self._doubted.set()
+        self._stale.set()
 
     def published(self, channel: bytes, data: bytes) -> None:
         try:
             ended = EndedSession.parse(data)
         except ValueError:
-            logger.warning("what was published of sessions cannot be read; reading their log")
-            self._doubted.set()
+            logger.warning("received no valid ended session; reading their log")
+            self._stale.set()
             return
         self._registry.end_session(ended.user_id, ended.session)
 
-    async def keep_up(self, interval: float) -> None:
-        """Reads the log when it is doubted, and every ``interval`` seconds, until cancelled."""
+    async def run(self, interval: float) -> None:
+        """Reads the log when it is stale, and every ``interval`` seconds, until cancelled."""
         while True:
             try:
                 async with asyncio.timeout(interval):
-                    await self._doubted.wait()
+                    await self._stale.wait()
             except TimeoutError:
-                pass  # a message that Redis lost on the way leaves no sign
-            self._doubted.clear()
+                pass  # a lost message leaves no sign
+            self._stale.clear()
             try:
                 for ended in await self._reader.read():
                     self._registry.end_session(ended.user_id, ended.session)
             except StoreUnavailable as error:
-                logger.debug("the log of ended sessions cannot be read: %s", error)
+                logger.debug("cannot read the log of ended sessions: %s", error)

@@ -1,9 +1,9 @@
-"""What Redis publishes, on one connection per bridge, with every possible gap announced.
+"""Redis pub/sub on one connection per bridge; reports every possible gap.
 
-Pub/sub promises nothing: a lost connection or a stalled link loses messages without an error.
-So the connection is made and watched here, not by the client library, which subscribes again
-behind one's back: after every connection each channel is reported as subscribed anew, and a
-heartbeat of our own shows that messages still come through.
+Pub/sub guarantees nothing: a lost connection or a stalled link loses messages without an error.
+The client library would subscribe again silently. So this module makes and watches the connection
+itself: after every connection it reports each channel as subscribed again, and a heartbeat of its
+own shows that messages still arrive.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ CHUNK_BYTES = 64 * 1024
 
 
 class Listener(Protocol):
-    """Who is told. Neither method may wait or raise."""
+    """Receives what is published on a channel. No method waits or raises."""
 
     def subscribed(self, channel: bytes) -> None:
-        """Messages of ``channel`` come from now on; earlier ones may have been missed."""
+        """Messages of ``channel`` arrive from now on; earlier ones may have been missed."""
         ...
 
     def published(self, channel: bytes, data: bytes) -> None: ...
@@ -41,9 +41,9 @@ class PubSub:
     """The channels of this bridge, subscribed to again after every loss of the connection.
 
     ``client`` comes from ``bus.rooms.redis_client.connect_async``. A heartbeat is published every
-    ``heartbeat`` seconds; when nothing at all has come for ``silence`` seconds, the connection is
-    given up for a new one. ``connected`` is set while messages come through. Nothing more is
-    taken from Redis while ``may_read`` is not set.
+    ``heartbeat`` seconds; when nothing has arrived for ``silence`` seconds, the connection is
+    replaced. ``connected`` is set while messages arrive. Nothing is read from Redis while
+    ``may_read`` is not set.
     """
 
     def __init__(
@@ -57,12 +57,12 @@ class PubSub:
         self._silence = silence
         self._own_channel = f"bridge:{uuid.uuid4().hex}".encode()
         self._listeners: dict[bytes, Listener] = {}
-        # One writer sends them, so Redis sees them in the order of the calls. Without a connection
-        # there is no queue, which nobody would empty: the next one begins with ``_listeners``.
+        # One task sends them, so Redis sees them in the order of the calls. Without a connection
+        # there is no queue, since nothing would empty it: the next one starts with ``_listeners``.
         self._commands: asyncio.Queue[tuple[str, bytes]] | None = None
 
     def subscribe(self, channel: bytes, listener: Listener) -> None:
-        """Asks for ``channel``; ``listener`` hears when Redis has confirmed it."""
+        """Subscribes to ``channel``; calls ``listener.subscribed`` when Redis has confirmed it."""
         self._listeners[channel] = listener
         self._command("SUBSCRIBE", channel)
 
@@ -75,14 +75,14 @@ class PubSub:
             self._commands.put_nowait((name, channel))
 
     async def run(self) -> None:
-        """Brings the listeners what is published, until cancelled."""
+        """Delivers what is published to the listeners, until cancelled."""
         backoff = Backoff(longest=2.0)
         while True:
             try:
                 await self._listen(backoff)
             except* (RedisError, OSError, StoreUnavailable) as lost:
                 delay = backoff.next()
-                logger.warning("lost Redis: %s; next attempt in %.1f s", lost.exceptions[0], delay)
+                logger.warning("lost Redis: %s; reconnecting in %.1f s", lost.exceptions[0], delay)
                 await asyncio.sleep(delay)
 
     async def _listen(self, backoff: Backoff) -> None:
@@ -101,7 +101,7 @@ class PubSub:
         finally:
             self.connected.clear()
             self._commands = None
-            # Never used for anything else: what it is subscribed to would come along.
+            # Never reused: it is still subscribed to channels.
             await connection.disconnect(nowait=True)
             await pool.release(connection)
 
@@ -119,7 +119,7 @@ class PubSub:
             await asyncio.sleep(self._heartbeat)
 
     async def _read(self, connection: Any, backoff: Backoff) -> None:
-        # redis-py's own reading takes each message through a timer and several coroutines.
+        # redis-py would pass each message through a timer and several coroutines.
         stream: asyncio.StreamReader = connection._reader
         replies = hiredis.Reader()
         while True:
@@ -132,7 +132,7 @@ class PubSub:
             async with asyncio.timeout(self._silence):
                 data = await stream.read(CHUNK_BYTES)
         except TimeoutError as error:
-            raise StoreUnavailable(f"nothing came for {self._silence:g} s") from error
+            raise StoreUnavailable(f"nothing arrived for {self._silence:g} s") from error
         if not data:
             raise StoreUnavailable("Redis closed the connection")
         return data
@@ -142,7 +142,7 @@ class PubSub:
         if channel == self._own_channel:
             self._confirm(backoff)
             return
-        # Of a channel that was left a moment ago, something may still arrive.
+        # Messages of a channel that has just been left may still arrive.
         listener = self._listeners.get(channel)
         if listener and kind == b"message":
             listener.published(channel, data)
@@ -150,7 +150,7 @@ class PubSub:
             listener.subscribed(channel)
 
     def _confirm(self, backoff: Backoff) -> None:
-        """Our own subscription was confirmed, or our own heartbeat came back."""
+        """Redis has confirmed the bridge's own channel, or returned its heartbeat."""
         if not self.connected.is_set():
             logger.info("listening to Redis, %d channels", len(self._listeners))
             self.connected.set()

@@ -1,4 +1,4 @@
-"""Who is on this bridge: its connections by address, and its sockets by user."""
+"""The connections of this bridge: all of them by address, those with a ticket by user."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from bridge.protocol import SocketRefused
 from bus.rooms.ended_sessions import TICKET_SECONDS
 
 
-class SocketTransport(Protocol):
-    """A connection as it is counted."""
+class TrackedConnection(Protocol):
+    """A TCP connection as the registry counts it."""
 
     address: str
 
@@ -25,14 +25,14 @@ class SocketTransport(Protocol):
     def abort(self) -> None: ...
 
 
-class Guest(Protocol):
+class Client(Protocol):
     """A socket with a ticket."""
 
     @property
     def user_id(self) -> int: ...
 
     def end_session(self, session: str) -> None:
-        """The login session was ended: closes the socket if it is of that session."""
+        """The login session has ended: closes the socket if it belongs to that session."""
         ...
 
 
@@ -42,72 +42,71 @@ class ConnectionRegistry:
     def __init__(self) -> None:
         self.empty = asyncio.Event()
         self.empty.set()
-        self._transports: set[SocketTransport] = set()
+        self._connections: set[TrackedConnection] = set()
         self._addresses: Counter[str] = Counter()
-        # A list each: of the usual one or two, it is the smallest container.
-        self._guests: dict[int, list[Guest]] = {}
-        # LogoutWatch that were ended lately, and when, the first one first.
+        # A list for each user: of the usual one or two, it is the smallest container.
+        self._clients: dict[int, list[Client]] = {}
+        # Sessions that ended recently, and when, oldest first.
         self._ended: dict[str, float] = {}
 
     @property
     def size(self) -> int:
-        return len(self._transports)
+        return len(self._connections)
 
     @property
-    def transports(self) -> Sequence[SocketTransport]:
-        return tuple(self._transports)
+    def connections(self) -> Sequence[TrackedConnection]:
+        return tuple(self._connections)
 
-    def add(self, transport: SocketTransport) -> None:
-        self._transports.add(transport)
-        self._addresses[_network(transport.address)] += 1
+    def add(self, connection: TrackedConnection) -> None:
+        self._connections.add(connection)
+        self._addresses[_network(connection.address)] += 1
         self.empty.clear()
         metrics.CONNECTIONS.inc()
 
-    def remove(self, transport: SocketTransport) -> None:
+    def remove(self, connection: TrackedConnection) -> None:
         """Does nothing for one that was never added."""
-        if transport not in self._transports:
+        if connection not in self._connections:
             return
-        self._transports.remove(transport)
-        self._leave_address(transport.address)
+        self._connections.remove(connection)
+        self._leave_address(connection.address)
         metrics.CONNECTIONS.dec()
-        if not self._transports:
+        if not self._connections:
             self.empty.set()
 
-    def move(self, transport: SocketTransport, address: str) -> None:
-        """A proxy said whom ``transport`` is from."""
-        self._leave_address(transport.address)
-        transport.address = address
+    def move(self, connection: TrackedConnection, address: str) -> None:
+        """A proxy reported ``address`` as the client of ``connection``."""
+        self._leave_address(connection.address)
+        connection.address = address
         self._addresses[_network(address)] += 1
 
     def at(self, address: str) -> int:
-        """How many connections there are from where ``address`` is."""
+        """How many connections come from the network of ``address``."""
         return self._addresses[_network(address)]
 
-    def add_client(self, guest: Guest) -> None:
-        """``guest`` has got in."""
-        self._guests.setdefault(guest.user_id, []).append(guest)
+    def add_client(self, client: Client) -> None:
+        self._clients.setdefault(client.user_id, []).append(client)
 
-    def remove_client(self, guest: Guest) -> None:
-        guests = self._guests[guest.user_id]
-        guests.remove(guest)
-        if not guests:
-            del self._guests[guest.user_id]
+    def remove_client(self, client: Client) -> None:
+        clients = self._clients[client.user_id]
+        clients.remove(client)
+        if not clients:
+            del self._clients[client.user_id]
+
+    def clients_of(self, user_id: int) -> Sequence[Client]:
+        return tuple(self._clients.get(user_id, ()))
 
     def end_session(self, user_id: int, session: str) -> None:
-        """Closes the sockets of a login session that was ended."""
+        """Closes the sockets of a login session that has ended."""
         now = time.monotonic()
         self._ended[session] = now
         while (oldest := next(iter(self._ended))) and self._ended[oldest] < now - TICKET_SECONDS:
             del self._ended[oldest]
-        for guest in self.guests(user_id):
-            guest.end_session(session)
+        for client in self.clients_of(user_id):
+            client.end_session(session)
 
     def has_ended(self, session: str) -> bool:
-        """Whether ``session`` was ended a moment ago, while its ticket was being checked."""
+        """Whether ``session`` ended recently, perhaps while its ticket was being checked."""
         return session in self._ended
-
-    def guests(self, user_id: int) -> Sequence[Guest]:
-        return tuple(self._guests.get(user_id, ()))
 
     def _leave_address(self, address: str) -> None:
         network = _network(address)
@@ -118,11 +117,12 @@ class ConnectionRegistry:
 
 @lru_cache(maxsize=10_000)
 def _network(address: str) -> str:
-    """What one customer has: an address, of IPv6 all with the same first 64 bits (RFC 6177)."""
+    """What one customer has: an IPv4 address, or all IPv6 addresses with the same first 64 bits
+    (RFC 6177)."""
     try:
         parsed = ip_address(address)
     except ValueError:
-        return address  # as a proxy tells it
+        return address  # proxies may send anything
     if parsed.version == 4:
         return address
     return str(parsed.ipv4_mapped or int(parsed) >> 64)

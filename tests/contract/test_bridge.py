@@ -135,7 +135,7 @@ class TestLettingIn:
     def test_another_users_ticket_ends_the_socket(self, bridge: Bridge) -> None:
         with bridge.browser(ALICE) as browser:
             browser.send({"type": "authenticate", "ticket": ticket(BOB, [])})
-            assert browser.close_code() == (4401, "the ticket is another user's")
+            assert browser.close_code() == (4401, "the ticket is for another user")
 
 
 def _ping_until_closed(browser: Browser) -> None:

@@ -248,7 +248,7 @@ def test_a_link_that_swallows_everything_is_noticed(
             with pytest.raises(TimeoutError):
                 alice.receive(timeout=0.5)
             wait_until(lambda: bridge.health()[0] == 503)
-            assert "nothing came for 1 s" in caplog.text
+            assert "nothing arrived for 1 s" in caplog.text
             proxy.forward()
             assert alice.bodies(3) == ["0", "1", "2"]
             wait_until(lambda: bridge.health()[0] == 200)

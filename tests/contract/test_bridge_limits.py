@@ -218,16 +218,16 @@ class Connection:
 def test_addresses_of_one_network() -> None:
     registry = ConnectionRegistry()
     for address in ("192.0.2.1", "2001:db8::1", "2001:db8::2", "::ffff:192.0.2.1", "unknown"):
-        wire = Connection(address)
-        registry.add(wire)
+        connection = Connection(address)
+        registry.add(connection)
     assert registry.at("192.0.2.1") == 2
     assert registry.at("192.0.2.2") == 0
     assert registry.at("2001:db8::3") == 2
     assert registry.at("2001:db8:0:1::1") == 0
     assert registry.at("unknown") == 1
-    registry.move(wire, "2001:db8::9")
+    registry.move(connection, "2001:db8::9")
     assert (registry.at("unknown"), registry.at("2001:db8::1")) == (0, 3)
-    for each in registry.wires:
+    for each in registry.connections:
         registry.remove(each)
     assert registry.at("2001:db8::1") == registry.at("192.0.2.1") == 0
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from bridge.hub import hub
+from bridge.hub import hub as hub_module
 from bridge.hub.hub import Hub
 from bridge.hub.pubsub import PubSub
 from bus.rooms.log_reader import RoomLogReader
@@ -48,34 +48,34 @@ class Scene:
         self.reader = SlowReader()
         self.pubsub = PubSub(connect_async(NO_SERVER))
         self.pubsub.connected.set()
-        self.rooms = Hub(self.pubsub, self.reader)
+        self.hub = Hub(self.pubsub, self.reader)
         self.socket = FakeSocket()
 
     async def open(self) -> None:
         joining = self.join(self.socket)
         # Lets the joining begin: it asks for the channel and waits.
         await asyncio.sleep(0)
-        self.rooms.subscribed(CHANNEL)
+        self.hub.subscribed(CHANNEL)
         assert await self.reader.answer(reading(1, entries(1), recovered=False)) is None
         assert await self.reader.answer(reading(1)) == Position("e1", 1)
         assert await joining
         self.socket.got.clear()
 
     def join(self, socket: FakeSocket) -> asyncio.Task[bool]:
-        return asyncio.create_task(self.rooms.join(socket, ROOM, None, ticket_issued_at=1.0))
+        return asyncio.create_task(self.hub.join(socket, ROOM, None, ticket_issued_at=1.0))
 
     def publish(self, offset: int) -> None:
-        self.rooms.published(CHANNEL, b"e1 %d 1700000000.5 %b" % (offset, message(offset)))
+        self.hub.published(CHANNEL, b"e1 %d 1700000000.5 %b" % (offset, message(offset)))
 
 
 def play(script: Callable[[Scene], Coroutine[Any, Any, None]]) -> None:
     async def run() -> None:
         async with asyncio.timeout(5):
             scene = Scene()
-            upkeep = asyncio.create_task(scene.rooms.keep_up())
+            catch_ups = asyncio.create_task(scene.hub.run_catch_ups())
             await scene.open()
             await script(scene)
-            upkeep.cancel()
+            catch_ups.cancel()
 
     asyncio.run(run())
 
@@ -96,7 +96,7 @@ def test_a_reading_that_was_overtaken_by_a_reconnection_is_made_again() -> None:
         since, answer = await scene.reader.asked.get()
         assert since == Position("e1", 1)
         # The log went on after this reading, and the messages were lost with the connection.
-        scene.rooms.subscribed(CHANNEL)
+        scene.hub.subscribed(CHANNEL)
         answer.set_result(reading(3, entries(2, 3)))
         await scene.reader.answer(reading(4, entries(2, 3, 4)))
         await settle(scene, [2, 3, 4])
@@ -118,21 +118,21 @@ def test_a_joiner_who_reads_another_epoch_makes_the_room_look() -> None:
 
 
 def test_a_flooded_room_holds_up_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hub, "ROOM_BYTES", 2_000)
-    monkeypatch.setattr(hub, "TURN_BYTES", 4_000)
+    monkeypatch.setattr(hub_module, "ROOM_BYTES", 2_000)
+    monkeypatch.setattr(hub_module, "TURN_BYTES", 4_000)
 
     async def script(scene: Scene) -> None:
         quiet, socket = uuid.UUID(int=2), FakeSocket()
         channel = keys_of(quiet).channel.encode()
-        joining = asyncio.create_task(scene.rooms.join(socket, quiet, None, ticket_issued_at=1.0))
+        joining = asyncio.create_task(scene.hub.join(socket, quiet, None, ticket_issued_at=1.0))
         await asyncio.sleep(0)
-        scene.rooms.subscribed(channel)
+        scene.hub.subscribed(channel)
         await scene.reader.answer(reading(0, recovered=False))
         await scene.reader.answer(reading(0))
         await joining
         for offset in range(2, 502):
             scene.publish(offset)
-        scene.rooms.published(channel, b"e1 1 1700000000.5 " + message(1))
+        scene.hub.published(channel, b"e1 1 1700000000.5 " + message(1))
         while 1 not in socket.got:
             await asyncio.sleep(0)
         assert 0 < len(scene.socket.got) < 100
@@ -142,7 +142,7 @@ def test_a_flooded_room_holds_up_no_other(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_redis_waits_while_too_much_waits_here(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hub, "TURN_BYTES", 4_000)
+    monkeypatch.setattr(hub_module, "TURN_BYTES", 4_000)
 
     async def script(scene: Scene) -> None:
         for offset in range(2, 502):
@@ -172,7 +172,7 @@ class Deaf:
     def published(self, channel: bytes, data: bytes) -> None: ...
 
 
-def test_a_feed_that_is_not_connected_remembers_no_commands() -> None:
+def test_a_pubsub_that_is_not_connected_remembers_no_commands() -> None:
     pubsub, deaf = PubSub(connect_async(NO_SERVER)), Deaf()
     tracemalloc.start()
     for _ in range(10_000):

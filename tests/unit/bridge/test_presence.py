@@ -1,4 +1,4 @@
-"""Presence and typing of very many rooms, by a clock that jumps over what is only waited."""
+"""Presence and typing of very many rooms, by a clock that skips the waiting."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ANSWER_SECONDS = 0.001
 
 
 class QuickLoop(asyncio.SelectorEventLoop):
-    """Time passes at once when everybody waits for it."""
+    """Time jumps to the next timer when nothing else is to be done."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -32,7 +32,7 @@ class QuickLoop(asyncio.SelectorEventLoop):
 
 
 class Hub:
-    """As many as that, in which nobody is."""
+    """``count`` rooms without users."""
 
     def __init__(self, count: int = ROOMS) -> None:
         self._ids = [uuid.UUID(int=number) for number in range(count)]
@@ -48,18 +48,18 @@ class Hub:
         return None
 
 
-class Told:
-    """A Redis that answers after a while, and when it was told of each room."""
+class Published:
+    """A Redis that answers after a while, and when each room was published."""
 
     def __init__(self) -> None:
         self.present: defaultdict[uuid.UUID, list[float]] = defaultdict(list)
         self.typing: list[float] = []
-        self.meanwhile: Callable[[], None] | None = None
+        self.on_publish: Callable[[], None] | None = None
 
     async def publish_presence(self, rooms: Sequence[LocalPresence]) -> None:
         await asyncio.sleep(ANSWER_SECONDS)
-        if self.meanwhile:
-            self.meanwhile()
+        if self.on_publish:
+            self.on_publish()
         for room in rooms:
             self.present[room.room_id].append(asyncio.get_running_loop().time())
 
@@ -68,44 +68,44 @@ class Told:
         self.typing.append(asyncio.get_running_loop().time())
 
 
-def test_all_rooms_are_told_in_time_and_typing_does_not_wait_for_them() -> None:
-    async def play() -> tuple[Told, float]:
-        told, rooms, loop = Told(), Hub(), asyncio.get_running_loop()
-        asides = PresenceReporter(rooms, told)  # type: ignore[arg-type]
-        work = asyncio.create_task(asides.keep_up())
+def test_all_rooms_are_published_in_time_and_typing_does_not_wait_for_them() -> None:
+    async def play() -> tuple[Published, float]:
+        published, hub, loop = Published(), Hub(), asyncio.get_running_loop()
+        reporter = PresenceReporter(hub, published)  # type: ignore[arg-type]
+        work = asyncio.create_task(reporter.run())
         await asyncio.sleep(30)
-        rooms.changed |= set(rooms.ids())  # everybody comes back
+        hub.changed |= set(hub.ids())  # all users reconnect
         await asyncio.sleep(2.5)
         typed = loop.time()
-        asides.typing(rooms.ids()[0], 1, "alice")
+        reporter.typing(hub.ids()[0], 1, "alice")
         await asyncio.sleep(60)
         work.cancel()
-        assert not rooms.changed
-        return told, typed
+        assert not hub.changed
+        return published, typed
 
     with asyncio.Runner(loop_factory=QuickLoop) as runner:
-        told, typed = runner.run(play())
-    assert len(told.present) == ROOMS
-    gaps = [b - a for times in told.present.values() for a, b in pairwise(times)]
+        published, typed = runner.run(play())
+    assert len(published.present) == ROOMS
+    gaps = [b - a for times in published.present.values() for a, b in pairwise(times)]
     assert max(gaps) < LIFE_SECONDS - TURN_SECONDS
     assert min(gaps) >= TURN_SECONDS
-    assert len(told.typing) == 1
-    assert told.typing[0] - typed < TURN_SECONDS + 0.1
+    assert len(published.typing) == 1
+    assert published.typing[0] - typed < TURN_SECONDS + 0.1
 
 
-def test_who_goes_while_the_room_is_being_told_of_is_told_of_again() -> None:
+def test_a_room_that_changes_while_it_is_published_is_published_again() -> None:
     async def play() -> list[float]:
-        told, rooms = Told(), Hub(1)
+        published, hub = Published(), Hub(1)
 
         def leave() -> None:
-            told.meanwhile = None
-            rooms.changed.update(rooms.ids())
+            published.on_publish = None
+            hub.changed.update(hub.ids())
 
-        told.meanwhile = leave
-        work = asyncio.create_task(PresenceReporter(rooms, told).keep_up())  # type: ignore[arg-type]
+        published.on_publish = leave
+        work = asyncio.create_task(PresenceReporter(hub, published).run())  # type: ignore[arg-type]
         await asyncio.sleep(2.5 * TURN_SECONDS)
         work.cancel()
-        (times,) = told.present.values()
+        (times,) = published.present.values()
         return times
 
     with asyncio.Runner(loop_factory=QuickLoop) as runner:

@@ -10,13 +10,14 @@ import random
 from typing import Any
 
 import pytest
-from websockets.http11 import Request, Response
 from websockets.typing import Origin
 
 from bridge import protocol
+from bridge.acceptor import Acceptor
 from bridge.client.compression import extensions
 from bridge.client.slow_readers import SlowReaders
-from bridge.client.transport import SocketTransport
+from bridge.client.transport import SocketTransport, TransportContext
+from bridge.hub.registry import ConnectionRegistry
 from bridge.limits import Limits
 from bridge.protocol import Close
 from tests.contract.test_bridge_frames import _mutated, _some_frame
@@ -70,7 +71,7 @@ class Transport:
     def resume_reading(self) -> None: ...
 
 
-class TransportHandler:
+class Handler:
     """Reads frames as a connection does."""
 
     def __init__(self) -> None:
@@ -85,25 +86,16 @@ class TransportHandler:
         self.is_closed = True
 
 
-class Host:
+def context(handler: Handler) -> TransportContext:
     limits = Limits()
-    origins = (Origin("http://x"),)
-    extensions = extensions(12)
-
-    def __init__(self) -> None:
-        self.talk = TransportHandler()
-        self.backlogs = SlowReaders(asyncio.get_running_loop(), self.limits)
-
-    def connected(self, wire: SocketTransport) -> bool:
-        return True
-
-    def answer(self, wire: SocketTransport, request: Request) -> Response | None:
-        return None
-
-    def opened(self, wire: SocketTransport) -> TransportHandler:
-        return self.talk
-
-    def gone(self, wire: SocketTransport) -> None: ...
+    return TransportContext(
+        limits=limits,
+        origins=(Origin("http://x"),),
+        extensions=extensions(12),
+        acceptor=Acceptor(limits, ConnectionRegistry()),
+        slow_readers=SlowReaders(asyncio.get_running_loop(), limits),
+        open_handler=lambda _: handler,
+    )
 
 
 async def fuzz(chance: random.Random) -> set[int]:
@@ -111,29 +103,29 @@ async def fuzz(chance: random.Random) -> set[int]:
     codes = set()
     loop = asyncio.get_running_loop()
     for _ in range(FRAMES):
-        host, transport = Host(), Transport()
-        wire = SocketTransport(host, loop)
-        wire.connection_made(transport)  # type: ignore[arg-type]
-        wire.data_received(chance.choice(HANDSHAKES))
+        handler, transport = Handler(), Transport()
+        connection = SocketTransport(context(handler), loop)
+        connection.connection_made(transport)  # type: ignore[arg-type]
+        connection.data_received(chance.choice(HANDSHAKES))
         head, _, _ = transport.written.partition(b"\r\n\r\n")
         assert head.startswith(b"HTTP/1.1 101 ")
         transport.written = b""
         data = _mutated(chance, _some_frame(chance))
         for piece in (data, _some_frame(chance)) if chance.random() < 0.5 else (data,):
-            wire.data_received(piece)
+            connection.data_received(piece)
         frames = list(payloads(transport.written))
         closing = [int.from_bytes(payload[:2]) for opcode, payload in frames if opcode == CLOSE]
         assert len(closing) <= 1
-        assert host.talk.is_closed == bool(closing)
+        assert handler.is_closed == bool(closing)
         assert all(opcode in (PONG, CLOSE) for opcode, _ in frames)
         codes |= set(closing)
-        wire.eof_received()
-        wire.connection_lost(None)
-        assert host.talk.is_closed
+        connection.eof_received()
+        connection.connection_lost(None)
+        assert handler.is_closed
     return codes
 
 
-def test_a_wire_that_has_ended_leaves_nothing_to_the_garbage_collector() -> None:
+def test_a_transport_that_has_ended_leaves_nothing_to_the_garbage_collector() -> None:
     async def end_many() -> int:
         loop = asyncio.get_running_loop()
         gc.collect()
@@ -141,12 +133,12 @@ def test_a_wire_that_has_ended_leaves_nothing_to_the_garbage_collector() -> None
         try:
             for _ in range(100):
                 transport = Transport()
-                wire = SocketTransport(Host(), loop)
-                wire.connection_made(transport)  # type: ignore[arg-type]
-                wire.data_received(HANDSHAKES[-1])
-                wire.eof_received()
-                wire.connection_lost(None)
-            del wire
+                connection = SocketTransport(context(Handler()), loop)
+                connection.connection_made(transport)  # type: ignore[arg-type]
+                connection.data_received(HANDSHAKES[-1])
+                connection.eof_received()
+                connection.connection_lost(None)
+            del connection
             return gc.collect()
         finally:
             gc.enable()
