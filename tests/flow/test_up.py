@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import socket
 import subprocess
@@ -21,6 +22,7 @@ from tests.support.wait import wait_until
 
 StartStack = Callable[..., Stack]
 EMBEDDED = {"redis", "mongo"}
+REDIS_6_2 = Path(__file__).parents[1] / "data" / "redis-6.2-appendonly.aof"
 SERVER_URLS = ("BROKER_URL", "REDIS_URL", "DATABASE_URL", "MONGO_URL")
 
 
@@ -134,13 +136,23 @@ def test_the_embedded_redis_never_drops_what_it_holds(stack: StartStack) -> None
 
 
 def test_data_survive_a_restart(stack: StartStack, tmp_path: Path) -> None:
+    """Also those of Redis 6.2, which was the embedded one once."""
+    old = tmp_path / "data" / "redis" / "appendonly.aof"
+    old.parent.mkdir(parents=True)
+    shutil.copy(REDIS_6_2, old)
     up = stack(folder=tmp_path)
     redis.Redis.from_url(up.settings()["REDIS_URL"]).set("kept", "yes")
     keys = (up.data / "secrets").read_text()
     assert up.stop() == 0
     (tmp_path / "log").unlink()
     again = stack(folder=tmp_path)
-    assert redis.Redis.from_url(again.settings()["REDIS_URL"]).get("kept") == b"yes"
+    client = redis.Redis.from_url(again.settings()["REDIS_URL"], decode_responses=True)
+    assert client.mget("kept", "kept-from-6.2") == ["yes", "yes"]
+    assert client.hgetall("hash-from-6.2") == {"a": "1"}
+    entries = [("1-1", {"event": "one"}), ("2-1", {"event": "two"})]
+    assert client.xrange("log-from-6.2") == entries
+    client.select(1)
+    assert client.lrange("queue-from-6.2", 0, -1) == ["message"]
     assert (again.data / "secrets").read_text() == keys
 
 

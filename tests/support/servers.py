@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Self
 
 from deploy.local.child import Child, Program
+from deploy.local.embedded import wheel_redis
 from tests.support.ports import HOST, free_port, is_open
 from tests.support.wait import wait_until
 
@@ -145,7 +146,10 @@ class Redis(Server):
             "databases": 1_000,
         }
         arguments = [word for key, value in settings.items() for word in (f"--{key}", str(value))]
-        command = (executable("redis-server", str(Path(sys.executable).parent)), *arguments)
+        server = shutil.which("redis-server") or wheel_redis()
+        if not server:
+            raise ServerMissing("redis-server")
+        command = (server, *arguments)
         return Program("redis", command, log=self.folder / "log")
 
     def answers(self) -> bool:

@@ -69,11 +69,15 @@ class Stack:
         targets = dict(word.split("=") for word in self.settings()["OPS_TARGETS"].split(","))
         return f"http://{targets[name]}"
 
+    @property
+    def command(self) -> list[str]:
+        return [*UP, "--port", str(self.port), "--data", str(self.data)]
+
     def start(self) -> None:
         """Starts it; ``wait_until_ready`` tells when it can be used."""
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                [*UP, "--port", str(self.port), "--data", str(self.data)],
+                self.command,
                 env=self.env,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -82,7 +86,7 @@ class Stack:
             )
 
     def wait_until_ready(self) -> None:
-        wait_until(self._is_ready, START_SECONDS, "chatbus up is ready")
+        wait_until(self.is_ready, START_SECONDS, "chatbus up is ready")
 
     def processes(self) -> dict[str, int]:
         """Name → process id of everything that it runs."""
@@ -133,7 +137,8 @@ class Stack:
                 self._process.kill()
                 raise
 
-    def _is_ready(self) -> bool:
+    def is_ready(self) -> bool:
+        """Whether it has said so. Raises AssertionError when it has ended instead."""
         assert self._process
         if self._process.poll() is not None:
             raise AssertionError(f"chatbus up ended at its start:\n{self.output[-4000:]}")

