@@ -10,11 +10,10 @@ An event travels as JSON, UTF-8, at most 64 KiB::
 
 from __future__ import annotations
 
-import hashlib
 import time
 import uuid
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Literal, TypeVar
 
 import msgspec
@@ -31,6 +30,7 @@ from bus.runtime import trace
 PUBLISHED_AT = "published_at"
 MAX_EVENT_BYTES = 64 * 1024
 MAX_BODY_CHARACTERS = 4_000
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 Timestamp = Annotated[str, Meta(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$")]
 Name = Annotated[str, Meta(min_length=1, max_length=200)]
@@ -154,18 +154,6 @@ def new_id() -> uuid.UUID:
     return uuid.UUID(int=uuid_utils.uuid7().int)
 
 
-def derived_id(at: datetime, position: int, *parts: str) -> uuid.UUID:
-    """The UUIDv7 of the time ``at`` that is the same for the same ``position`` and ``parts``.
-
-    ``position`` (0 to 4095) orders ids of one millisecond. It lets an import be repeated: the
-    same line of the same file always becomes the same event.
-    """
-    digest = hashlib.blake2b("\0".join(parts).encode(), digest_size=8).digest()
-    milliseconds = round(at.timestamp() * 1000)
-    number = milliseconds << 80 | 0x7 << 76 | (position & 0xFFF) << 64 | 0b10 << 62
-    return uuid.UUID(int=number | int.from_bytes(digest) >> 2)
-
-
 def make(
     kind: Callable[..., Kind],
     *,
@@ -180,8 +168,8 @@ def make(
 
 
 def time_of(event_id: uuid.UUID) -> datetime:
-    """When a UUIDv7 was made, to the millisecond."""
-    return datetime.fromtimestamp((event_id.int >> 80) / 1000, UTC)
+    """When a UUIDv7 was made, exact to the millisecond."""
+    return _EPOCH + timedelta(milliseconds=event_id.int >> 80)
 
 
 def timestamp(event_id: uuid.UUID) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+import pymongo
 from pymongo import ASCENDING, DESCENDING
 from pymongo.errors import PyMongoError
 
@@ -19,6 +20,9 @@ logger = logging.getLogger(__name__)
 
 DEFAULT_LIMIT = 50
 MAX_LIMIT = 200
+WHOLE_ROOM_SECONDS = 600.0
+# A document without an author is an edit or deletion that came before its message.
+_IS_POSTED = {"user": {"$exists": True}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +37,9 @@ class Range:
 def history_page(room_id: uuid.UUID, wanted: Range) -> tuple[list[dict[str, Any]], bool]:
     """The messages in ``wanted``, newest last, and whether there are more in that direction.
 
-    An edit that came before its message has left a document without author: it is not shown.
     Raises Unavailable when MongoDB cannot answer.
     """
-    query: dict[str, Any] = {"room_id": str(room_id), "user": {"$exists": True}}
+    query: dict[str, Any] = {"room_id": str(room_id)} | _IS_POSTED
     if wanted.before:
         query["id"] = {"$lt": str(wanted.before)}
     if wanted.after:
@@ -57,11 +60,24 @@ def history_page(room_id: uuid.UUID, wanted: Range) -> tuple[list[dict[str, Any]
 
 def known_ids(ids: Iterable[uuid.UUID]) -> set[uuid.UUID]:
     """Which of ``ids`` are messages in the history. Raises StoreUnavailable."""
+    return set(_ids({"_id": {"$in": [str(event_id) for event_id in ids]}}))
+
+
+def ids_in_room(room_id: uuid.UUID) -> list[uuid.UUID]:
+    """The ids of all messages that the history has of a room, in no order.
+
+    It may take minutes for millions of messages. Raises StoreUnavailable.
+    """
+    with pymongo.timeout(WHOLE_ROOM_SECONDS):
+        return _ids({"room_id": str(room_id)})
+
+
+def _ids(query: dict[str, Any]) -> list[uuid.UUID]:
     try:
-        found = list(messages.find({"_id": {"$in": [str(i) for i in ids]}}, {"_id": 1}))
+        found = messages.find(query | _IS_POSTED, {"id": 1, "_id": 0})
+        return [uuid.UUID(document["id"]) for document in found]
     except PyMongoError as error:
         raise StoreUnavailable(f"MongoDB: {error}") from error
-    return {uuid.UUID(document["_id"]) for document in found}
 
 
 def _message(document: dict[str, Any]) -> dict[str, Any]:

@@ -16,12 +16,25 @@ EXIT_MALFORMED = 3
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         'Publishes chat messages from a file of lines {"room","at","user","body"} with their '
-        "original times. Run it again to continue: what is in the history is left out."
+        "original times, and waits until the history has them. Run it again to continue, or when "
+        "the file has grown: it leaves out what the history has."
     )
-    parser.epilog = f"Exit status: 0 all is in, {EXIT_MALFORMED} some lines were malformed."
+    parser.epilog = (
+        f"Exit status: 0 everything is stored, {EXIT_MALFORMED} everything but some malformed "
+        "lines, 1 the history lacks messages, or a server is away."
+    )
     parser.add_argument("file", type=_file, help="FILE.jsonl or FILE.jsonl.gz")
     parser.add_argument(
-        "--member", metavar="EMAIL", help="an account that becomes a member of every room"
+        "--member",
+        metavar="EMAIL",
+        action="append",
+        default=[],
+        help="an account that becomes a member of every room; may be repeated",
+    )
+    parser.add_argument(
+        "--owner",
+        metavar="EMAIL",
+        help="the account that owns every room that has no owner (default: the first --member)",
     )
 
 
@@ -31,9 +44,12 @@ def run(arguments: argparse.Namespace, environment: Environment) -> int:
     from django.db import DatabaseError
 
     from webapp.importing.importer import import_file
+    from webapp.importing.people import People, account
 
     try:
-        counts = import_file(arguments.file, member=arguments.member)
+        owner = [account("--owner", arguments.owner)] if arguments.owner else []
+        members = [account("--member", email) for email in arguments.member]
+        counts = import_file(arguments.file, People([*owner, *members]))
     except DatabaseError as error:
         raise RetryableError(f"the database: {error}") from error
     return EXIT_MALFORMED if counts.malformed else 0

@@ -52,6 +52,26 @@ def add_member(room_id: uuid.UUID, user: User, *, actor: User) -> None:
     _add(room, user, Role.MEMBER, actor=actor)
 
 
+@transaction.atomic
+def ensure_owner(room_id: uuid.UUID, user: User) -> None:
+    """Makes ``user`` the owner of a room that has none, unless they are in MAX_ROOMS rooms.
+
+    The event says that a member with the role of owner was added, also of one who was a member.
+    """
+    room = _lock(room_id)
+    if room.memberships.filter(role=Role.OWNER).exists():
+        return
+    member = room.memberships.filter(user=user).first()
+    if member:
+        member.role = Role.OWNER
+        member.save(update_fields=["role"])
+        _announce(member, actor=user)
+    elif _is_full(user):
+        logger.info("user %s is in %s rooms and does not own %s", user.id, MAX_ROOMS, room_id)
+    else:
+        _add(room, user, Role.OWNER, actor=user)
+
+
 def remove_member(room_id: uuid.UUID, user_id: int, *, actor: User) -> None:
     """Takes a member out; returns when the broker has confirmed the event that says so.
 
@@ -84,10 +104,14 @@ def _remove(member: Membership, actor: User) -> None:
 
 def _add(room: Room, user: User, role: Role, *, actor: User) -> Membership:
     membership = Membership.objects.create(room=room, user=user, role=role)
-    data = AddedData(_person(user), cast(events.Role, role.value))
-    outbox.add(events.make(MemberAdded, room_id=room.id, actor=_person(actor), data=data))
-    transaction.on_commit(lambda: outbox.try_flush_room(room.id))
+    _announce(membership, actor=actor)
     return membership
+
+
+def _announce(member: Membership, *, actor: User) -> None:
+    data = AddedData(_person(member.user), cast(events.Role, Role(member.role).value))
+    outbox.add(events.make(MemberAdded, room_id=member.room_id, actor=_person(actor), data=data))
+    transaction.on_commit(lambda: outbox.try_flush_room(member.room_id))
 
 
 def _is_full(user: User) -> bool:

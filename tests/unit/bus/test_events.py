@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -12,6 +13,7 @@ from bus.errors import InvalidEvent
 from bus.events import MessagePosted
 from tests.support.events import posted
 
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 GOOD: dict[str, Any] = {
     "v": 1,
     "id": "0193509d-8f7b-7abc-8def-0123456789ab",
@@ -96,20 +98,22 @@ def test_new_ids_grow_and_tell_the_time() -> None:
     assert abs(events.time_of(ids[0]) - before) < timedelta(seconds=5)
 
 
-def test_a_derived_id_is_a_uuid7_that_depends_on_all_its_parts() -> None:
-    at = datetime(2004, 12, 25, 9, 14, tzinfo=UTC)
-    first = events.derived_id(at, 0, "room", "user", "body")
-    assert first.version == 7
-    assert first.variant == uuid.RFC_4122
-    assert events.timestamp(first) == "2004-12-25T09:14:00.000Z"
-    assert first == events.derived_id(at, 0, "room", "user", "body")
-    others = [
-        events.derived_id(at, 0, "room", "user", "other"),
-        events.derived_id(at, 0, "room", "us", "erbody"),
-        events.derived_id(at, 1, "room", "user", "body"),
-    ]
-    assert len({first, *others}) == 4
-    assert max(others) == others[-1], "a later position comes later"
+def test_ids_made_by_threads_at_once_grow_in_each_and_never_meet() -> None:
+    def some(_: int) -> list[uuid.UUID]:
+        return [events.new_id() for _ in range(2_000)]
+
+    with ThreadPoolExecutor(4) as pool:
+        threads = list(pool.map(some, range(4)))
+    assert all(ids == sorted(ids) for ids in threads)
+    assert len(set().union(*threads)) == 8_000
+
+
+@pytest.mark.parametrize(
+    "at", ["1970-01-01T00:00:00.001Z", "2004-12-25T23:59:59.999Z", "9998-12-31T23:59:59.998Z"]
+)
+def test_the_time_in_an_id_is_exact(at: str) -> None:
+    milliseconds = (datetime.fromisoformat(at) - EPOCH) // timedelta(milliseconds=1)
+    assert events.timestamp(uuid.UUID(int=milliseconds << 80)) == at
 
 
 def test_the_message_carries_what_brokers_and_tools_look_at() -> None:

@@ -1,18 +1,22 @@
 from __future__ import annotations
 
+import uuid
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from bus import events
+from webapp.history.selectors import ids_in_room, known_ids
 from webapp.history.store import messages
+from webapp.importing import ids
 
 START = datetime(2004, 12, 25, 12, 0, tzinfo=UTC)
 
 
 def document(room_path, number):
     at = START + timedelta(minutes=number)
-    message_id = str(events.derived_id(at, 0, room_path))
+    milliseconds = int(at.timestamp() * 1_000)
+    message_id = str(ids.message_id(milliseconds, 0, ids.fingerprint(room_path)))
     return {
         "_id": message_id,
         "id": message_id,
@@ -40,11 +44,11 @@ def bodies(answer):
 
 
 def test_the_latest_page_is_newest_last(stored):
-    owner, path, ids = stored
+    owner, path, message_ids = stored
     answer = owner.send("GET", f"{path}?limit=3").json()
     assert (bodies(answer), answer["has_more"]) == (["7", "8", "9"], True)
     assert answer["messages"][0] == {
-        "id": ids[7],
+        "id": message_ids[7],
         "room_id": path.split("/")[3],
         "user": {"id": 1, "name": "alice"},
         "body": "7",
@@ -55,18 +59,18 @@ def test_the_latest_page_is_newest_last(stored):
 
 
 def test_pages_before_lead_to_the_first_message(stored):
-    owner, path, ids = stored
-    answer = owner.send("GET", f"{path}?limit=3&before={ids[4]}").json()
+    owner, path, message_ids = stored
+    answer = owner.send("GET", f"{path}?limit=3&before={message_ids[4]}").json()
     assert (bodies(answer), answer["has_more"]) == (["1", "2", "3"], True)
-    answer = owner.send("GET", f"{path}?limit=3&before={ids[1]}").json()
+    answer = owner.send("GET", f"{path}?limit=3&before={message_ids[1]}").json()
     assert (bodies(answer), answer["has_more"]) == (["0"], False)
 
 
 def test_pages_after_lead_to_the_last_message(stored):
-    owner, path, ids = stored
-    answer = owner.send("GET", f"{path}?limit=3&after={ids[4]}").json()
+    owner, path, message_ids = stored
+    answer = owner.send("GET", f"{path}?limit=3&after={message_ids[4]}").json()
     assert (bodies(answer), answer["has_more"]) == (["5", "6", "7"], True)
-    answer = owner.send("GET", f"{path}?limit=3&after={ids[7]}").json()
+    answer = owner.send("GET", f"{path}?limit=3&after={message_ids[7]}").json()
     assert (bodies(answer), answer["has_more"]) == (["8", "9"], False)
 
 
@@ -87,6 +91,16 @@ def test_an_edit_that_came_before_its_message_is_not_shown(stored):
     del early["user"], early["at"]
     messages.insert_one(early)
     assert bodies(owner.send("GET", f"{path}?limit=1").json()) == ["9"]
+
+
+def test_an_edit_that_came_before_its_message_is_not_known(stored):
+    _, path, stored_ids = stored
+    early = document(path.removesuffix("/messages"), 20)
+    del early["user"], early["at"]
+    messages.insert_one(early)
+    expected = {uuid.UUID(stored_id) for stored_id in stored_ids}
+    assert known_ids([*expected, uuid.UUID(early["id"])]) == expected
+    assert set(ids_in_room(uuid.UUID(path.split("/")[3]))) == expected
 
 
 @pytest.mark.parametrize(
