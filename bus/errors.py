@@ -29,6 +29,14 @@ class PublishUnconfirmed(BrokerUnavailable):
     """
 
 
+class PublishExpired(RetryableError):
+    """The deadline passed before it was the message's turn: nothing was sent."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        super().__init__(f"nothing was sent within {seconds:g} s")
+
+
 class PublishTimeout(RetryableError):
     """The deadline passed before the broker confirmed; the message may or may not be there.
 

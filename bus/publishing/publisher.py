@@ -2,8 +2,8 @@
 
 One thread per process owns the connection. Callers hand it messages and wait for their future,
 so a caller's deadline holds even while the thread is stuck in a connect or a write, and messages
-of several callers share one round of confirms. After any error the connection is thrown away:
-a late confirm could otherwise be taken for the next message's
+of several callers share one round of confirms. After any error the thread throws the connection
+away: a late confirm could otherwise pass for the next message's
 (https://www.rabbitmq.com/docs/confirms).
 """
 
@@ -21,6 +21,7 @@ from bus.errors import (
     BrokerBlocked,
     BrokerUnavailable,
     BusError,
+    PublishExpired,
     PublishTimeout,
     PublishUnconfirmed,
     TopologyBroken,
@@ -43,7 +44,7 @@ ROUND = 2_000
 class Publisher:
     """Publishes to one broker; safe to share between threads, and to use after a fork.
 
-    ``queues`` are declared on every new connection, before anything is published. Where they
+    ``queues`` are declared on every new connection, before anything is published. For queues that
     belong to others, give a ``guard`` instead: nothing is published while it finds a problem.
     """
 
@@ -62,7 +63,7 @@ class Publisher:
         after_fork(self._begin)
 
     def _begin(self) -> None:
-        """Without a thread: it starts with the first message, in whichever process that is."""
+        """Starts no thread: the first message does, in the process that publishes it."""
         self._lock = threading.Lock()
         self._requests: queue.SimpleQueue[PublishRequest | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
@@ -70,27 +71,35 @@ class Publisher:
     def publish(self, *messages: Message, timeout: float | None = None) -> None:
         """Publishes ``messages`` in order and returns when the broker has confirmed them all.
 
-        Without messages: asks the broker, and returns when some could be published now.
-
         ``timeout`` in seconds bounds the whole: connecting, sending, confirming. Raises
         BrokerUnavailable (nothing answered), BrokerBlocked (it has no memory or disk left),
         TopologyBroken (by the guard), PublishRefused (no queue, or a full one), InvalidMessage
-        (it cannot be encoded), PublishUnconfirmed or PublishTimeout; after the last two the
-        messages may or may not be there, so publish again with the same ids.
+        (it cannot be encoded), PublishExpired (nothing was sent in time), PublishUnconfirmed or
+        PublishTimeout; after the last two the messages may or may not be there, so publish again
+        with the same ids.
         """
-        request = self._submit(messages, timeout)
-        try:
-            request.done.result(request.timeout)
-        except TimeoutError:
-            request.done.cancel()
-            raise PublishTimeout(request.timeout) from None
+        if messages:
+            _wait(self._submit(messages, timeout))
 
     def submit(self, *messages: Message, timeout: float | None = None) -> Future[None]:
         """Like ``publish``, without waiting. Cancelling the future works until they are sent.
 
-        A PublishTimeout in the future means that nothing was sent.
+        The future never holds a PublishTimeout: the thread that publishes knows what it sent.
         """
-        return self._submit(messages, timeout).done
+        if messages:
+            return self._submit(messages, timeout).done
+        nothing: Future[None] = Future()
+        nothing.set_result(None)
+        return nothing
+
+    def check(self, timeout: float | None = None) -> None:
+        """Asks the broker, and returns if a message could be published now. Raises like
+        ``publish``."""
+        _wait(self._submit((), timeout))
+
+    def submit_check(self, timeout: float | None = None) -> Future[None]:
+        """Like ``check``, without waiting."""
+        return self._submit((), timeout).done
 
     def close(self) -> None:
         """Sends what was submitted, then ends the thread and the connection."""
@@ -116,6 +125,15 @@ class Publisher:
         self._thread = thread
 
 
+def _wait(request: PublishRequest) -> None:
+    try:
+        request.done.result(request.timeout)
+    except TimeoutError:
+        # A request that can still be cancelled was not sent.
+        error = PublishExpired if request.done.cancel() else PublishTimeout
+        raise error(request.timeout) from None
+
+
 class _Worker:
     """The thread that owns the connection."""
 
@@ -130,7 +148,7 @@ class _Worker:
         self._queues = queues
         self._guard = guard
         self._requests = requests
-        self._link: PublishChannel | None = None
+        self._channel: PublishChannel | None = None
         self._was_connected = False
 
     def run(self) -> None:
@@ -141,7 +159,7 @@ class _Worker:
         self._discard()
 
     def _round(self, first: PublishRequest) -> list[PublishRequest]:
-        """``first`` and what waits behind it, up to a round."""
+        """``first`` and the requests that wait behind it, up to a round."""
         batch, size = [first], len(first.messages)
         with suppress(queue.Empty):
             while size < ROUND:
@@ -156,20 +174,20 @@ class _Worker:
     def _publish(self, batch: list[PublishRequest]) -> None:
         kind: type[BrokerUnavailable] = BrokerUnavailable
         try:
-            link = self._connected()
+            channel = self._connected()
             self._check_topology(max(request.deadline for request in batch))
             kind = PublishUnconfirmed  # from here on something may have been sent
-            link.publish(batch)
+            channel.publish(batch)
         except (TopologyBroken, BrokerBlocked) as error:
             logger.warning("not published: %s", error)
             self._fail(batch, type(error), error)
-        except Exception as error:  # noqa: BLE001 - whatever it was, this connection is done for
+        except Exception as error:  # noqa: BLE001 - after any error, this connection is closed
             logger.warning("not published: %s", error)
             self._fail(batch, kind, error)
             self._discard()
 
     def _fail(self, batch: list[PublishRequest], kind: type[BusError], cause: Exception) -> None:
-        """Every caller gets an error of its own: a raised one belongs to its thread."""
+        """Gives every caller its own error: a raised error belongs to one thread."""
         for request in batch:
             if not request.done.done():
                 error = kind(f"publishing failed: {cause}")
@@ -181,21 +199,21 @@ class _Worker:
             raise TopologyBroken(problem)
 
     def _connected(self) -> PublishChannel:
-        if self._link and not self._link.is_alive():
+        if self._channel and not self._channel.is_alive():
             self._discard()
-        if self._link is None:
+        if self._channel is None:
             if self._guard:
-                self._guard.problem(0.0)  # it looks while the connection is made
-            self._link = open_publish_channel(self._url, self._queues)
+                self._guard.problem(0.0)  # the guard looks while the connection is made
+            self._channel = open_publish_channel(self._url, self._queues)
             if self._was_connected:
                 RECONNECTS.labels("publisher").inc()
             self._was_connected = True
-        return self._link
+        return self._channel
 
     def _discard(self) -> None:
-        link, self._link = self._link, None
+        channel, self._channel = self._channel, None
         try:
-            if link:
-                link.close()
-        except Exception as error:  # noqa: BLE001 - it is given up in any case
+            if channel:
+                channel.close()
+        except Exception as error:  # noqa: BLE001 - the connection is given up in any case
             logger.warning("closing the connection failed: %r", error)

@@ -51,7 +51,7 @@ class RpcClient:
 
     def ping(self) -> Future[None]:
         """Done when requests can be published; raises a RetryableError when they cannot."""
-        return self._publisher.submit()
+        return self._publisher.submit_check()
 
     def send(self, request: HeldRequest, priority: int) -> Future[Answer]:
         """Puts ``request`` on the queue; the answer comes into the future.

@@ -8,7 +8,7 @@ from concurrent.futures import CancelledError, Future
 from contextlib import AbstractContextManager
 from typing import Protocol
 
-from bus.errors import BusError, PublishRefused, PublishTimeout
+from bus.errors import BusError, PublishExpired, PublishRefused
 from bus.message import Delivery, Message
 from bus.runtime.metrics import CONFIRMED, PUBLISH_SECONDS, PUBLISHED, REFUSED, UNPUBLISHED
 from bus.topology import Exchange, Queue
@@ -122,14 +122,16 @@ class Subscription(DeliveryFeed, Protocol):
 
 
 class PublishRequest:
-    """Messages of one caller, until when they are worth sending, and the caller's future."""
+    """Messages of one caller, the deadline for sending them, and the caller's future.
+
+    A request without messages asks whether the broker would take some.
+    """
 
     def __init__(self, messages: Sequence[Message], timeout: float) -> None:
         self.messages = messages
         self.timeout = timeout
         self.started = time.monotonic()
         self.deadline = self.started + timeout
-        # One without messages asks whether some could be published, and waits for that answer.
         self.unconfirmed = len(messages) or 1
         self.refusal: BusError | None = None
         self.done: Future[None] = Future()
@@ -138,25 +140,26 @@ class PublishRequest:
             self.done.add_done_callback(self._count)
 
     def begin(self) -> bool:
-        """Whether to send it: not when its caller gave up or its deadline passed."""
+        """Whether to send it: False when its caller gave up or its deadline passed."""
         if not self.done.set_running_or_notify_cancel():
             return False
         if time.monotonic() < self.deadline:
             return True
-        self.done.set_exception(PublishTimeout(self.timeout))
+        self.done.set_exception(PublishExpired(self.timeout))
         return False
 
     def refuse(self, refusal: BusError) -> None:
-        """Notes why one of its messages cannot be published."""
+        """Notes why one of its messages cannot be published; the first reason counts."""
         self.refusal = self.refusal or refusal
 
     def confirm_one(self) -> None:
-        """Notes that the broker has answered for one more; settles it with the last one."""
+        """Counts one answer of the broker, and settles the request with the last one."""
         self.unconfirmed -= 1
         if self.unconfirmed == 0:
             self.settle()
 
     def settle(self) -> None:
+        """Gives the outcome to the caller."""
         if self.refusal:
             self.done.set_exception(self.refusal)
         else:

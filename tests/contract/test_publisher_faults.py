@@ -18,6 +18,7 @@ from bus.errors import (
     BrokerBlocked,
     BrokerUnavailable,
     InvalidMessage,
+    PublishExpired,
     PublishRefused,
     PublishTimeout,
     PublishUnconfirmed,
@@ -37,7 +38,7 @@ QUEUE = Queue("test.faults", (Binding(EVENTS, "room.#"),), {"x-queue-type": "quo
 # What a machine under load may add to a deadline.
 SLACK = 1.0
 # Of a caller and the thread that publishes, either may notice first that the time is over.
-NOT_CONFIRMED = (PublishTimeout, BrokerUnavailable)
+NOT_CONFIRMED = (PublishTimeout, PublishExpired, BrokerUnavailable)
 _numbers = itertools.count(1)
 
 
@@ -158,11 +159,11 @@ def test_a_blocked_broker_is_noticed_at_once_and_then_nothing_is_sent(
             sender.publish(message(name))
 
     idle = publish(url)
-    idle.publish()
+    idle.check()
     with Alarm(broken, kind):
         for error in (PublishUnconfirmed, BrokerBlocked):
             with pytest.raises(error, match=kind):
-                idle.publish()
+                idle.check()
         timed(lambda: fails(publisher, PublishUnconfirmed, "perhaps"), 0.5)
         timed(lambda: fails(publisher, BrokerBlocked, "refused 1"), 0.5)
         timed(lambda: fails(publisher, BrokerBlocked, "refused 2"), 0.5)
@@ -181,10 +182,10 @@ def test_an_idle_publisher_that_is_asked_waits_for_an_answer(
     url: str, proxy: Proxy, publish: Callable[..., Publisher]
 ) -> None:
     publisher = publish(on_port(url, proxy.port))
-    publisher.publish()
+    publisher.check()
     proxy.black_hole()
     with pytest.raises(NOT_CONFIRMED):
-        publisher.publish(timeout=0.5)
+        publisher.check(timeout=0.5)
 
 
 def test_a_late_confirm_is_not_taken_for_another_message(
@@ -199,6 +200,34 @@ def test_a_late_confirm_is_not_taken_for_another_message(
     proxy.forward()
     with pytest.raises(PublishRefused, match="nobody"):
         publisher.publish(message("lost", "nobody"))
+
+
+def test_what_waits_behind_a_stalled_round_past_its_deadline_was_not_sent(
+    url: str, proxy: Proxy, publish: Callable[..., Publisher]
+) -> None:
+    publisher = publish(on_port(url, proxy.port))
+    publisher.publish(message("first"))
+    proxy.black_hole()
+    stalled = publisher.submit(message("stalled"), timeout=1.5)
+    wait_until(lambda: proxy.held_bytes, what="the first round is sent")
+    expired = publisher.submit(message("expired"), timeout=0.1)
+    with pytest.raises(PublishExpired, match=r"nothing was sent within 0\.2 s"):
+        publisher.publish(message("given up"), timeout=0.2)
+    with pytest.raises(PublishUnconfirmed):
+        stalled.result(20)
+    with pytest.raises(PublishExpired):
+        expired.result(20)
+    proxy.forward()
+    works_again(publisher)
+    assert set(bodies(url, "last")) <= {"first", "stalled", "works"}
+
+
+def test_publishing_nothing_needs_no_broker(publish: Callable[..., Publisher]) -> None:
+    publisher = publish(f"amqp://{HOST}:{free_port()}/")
+    publisher.publish()
+    publisher.submit().result(0)
+    with pytest.raises(BrokerUnavailable):
+        publisher.check()
 
 
 def test_a_deleted_exchange_is_no_ok(url: str, publisher: Publisher) -> None:
@@ -374,6 +403,6 @@ def test_every_message_is_counted_once(publisher: Publisher, broken: RabbitMQ) -
         publisher.publish(message("lost", "nobody"))
     with pytest.raises(InvalidMessage):
         publisher.publish(message("bad", priority=300))
-    publisher.publish()
+    publisher.check()
     after = [counter._value.get() for counter in counters]
     assert [new - old for new, old in zip(after, before, strict=True)] == [4, 2, 1, 1]

@@ -23,7 +23,7 @@ def database() -> None:
 def broker() -> str | None:
     """Whether it takes messages, asked by the way that they take."""
     try:
-        publisher.publish(timeout=PROBE_SECONDS)
+        publisher.check(PROBE_SECONDS)
     except TopologyBroken:
         return None  # it answers; what it lacks is the next check's to tell
     except BrokerBlocked:
