@@ -14,9 +14,13 @@ from typing import Any
 
 import pika
 from pika.adapters.select_connection import IOLoop
+from pika.adapters.utils.connection_workflow import (
+    AMQPConnectionWorkflowFailed,
+    AMQPConnectorPhaseErrorBase,
+)
 from pika.exceptions import AMQPError, ConnectionClosedByClient
 
-from bus.errors import BrokerUnavailable
+from bus.errors import BrokerUnavailable, reason
 from bus.message import Delivery
 from bus.transport.rabbitmq.frames import read_frames
 from bus.transport.urls import CONNECT_SECONDS, connect_timeout
@@ -30,7 +34,7 @@ def broker_errors() -> Iterator[None]:
     try:
         yield
     except (AMQPError, OSError) as error:
-        raise BrokerUnavailable(f"RabbitMQ: {error!r}") from error
+        raise BrokerUnavailable(f"RabbitMQ: {_why(error)}") from error
 
 
 class _Connection(pika.SelectConnection):  # type: ignore[misc]
@@ -100,7 +104,7 @@ class RabbitChannel:
             self._run(CONNECT_SECONDS + CLOSE_SECONDS)
         if self.channel is None:
             self.close()
-            raise BrokerUnavailable(f"cannot reach the broker: {self._lost or 'no answer'}")
+            raise BrokerUnavailable(f"cannot reach the broker: {_why(self._lost)}")
 
     def close(self) -> None:
         """Closes politely if the broker answers soon, and in any case."""
@@ -154,7 +158,7 @@ class RabbitChannel:
 
     def _raise_if_lost(self) -> None:
         if self._lost is not None:
-            raise BrokerUnavailable(f"RabbitMQ closed the connection: {self._lost}")
+            raise BrokerUnavailable(f"RabbitMQ closed the connection: {_why(self._lost)}")
 
     def _on_done(self, result: Any) -> None:
         if isinstance(result, BaseException):
@@ -169,9 +173,18 @@ class RabbitChannel:
         channel.add_on_close_callback(self._on_lost)
         self._wake()
 
-    def _on_lost(self, source: object, reason: object) -> None:
-        self._lost = self._lost or reason
+    def _on_lost(self, source: object, lost: object) -> None:
+        self._lost = self._lost or lost
         self._wake()
+
+
+def _why(lost: object) -> str:
+    """The reason in ``lost``; pika nests errors of the socket in errors without a text."""
+    if isinstance(lost, AMQPConnectionWorkflowFailed):
+        return _why(lost.exceptions[-1])
+    if isinstance(lost, AMQPConnectorPhaseErrorBase):
+        return _why(lost.exception)
+    return reason(lost) if isinstance(lost, BaseException) else str(lost or "no answer")
 
 
 def _parameters(url: str, heartbeat: int) -> list[pika.URLParameters]:

@@ -16,7 +16,7 @@ from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 import msgspec
 
-from bus.errors import BrokerUnavailable, SettingError
+from bus.errors import BrokerUnavailable, SettingError, reason
 from bus.runtime.settings import Environment
 
 TIMEOUT = 5.0
@@ -125,10 +125,13 @@ class Management:
                 f"the management API: {url} answers {_refusal(error)}"
             ) from error
         except msgspec.DecodeError as error:
-            raise BrokerUnavailable(f"the management API: {url} is none: {error}") from error
+            raise BrokerUnavailable(
+                f"{url} does not answer like the management API: {error}"
+            ) from error
         except (OSError, http.client.HTTPException) as error:
-            reason = getattr(error, "reason", error)
-            raise BrokerUnavailable(f"the management API: {url}: {reason}; {ENABLE}") from error
+            cause = getattr(error, "reason", error)
+            why = reason(cause) if isinstance(cause, BaseException) else cause
+            raise BrokerUnavailable(f"the management API: {url}: {why}; {ENABLE}") from error
 
 
 def _split(setting: str, url: str) -> SplitResult:
