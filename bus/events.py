@@ -224,16 +224,16 @@ def to_message(event: Event, traceparent: str | None = None) -> Message:
 
 
 def published_at(delivery: Delivery, event: Event) -> float:
-    """When ``delivery`` of ``event`` was published, in seconds since 1970; never in the future.
+    """When ``delivery`` of ``event`` was published, in seconds from 1970 to now.
 
     A publisher that sets no such header may have set AMQP's timestamp, in whole seconds; without
     either it is the event's own time.
     """
-    now = time.time()
     milliseconds = delivery.headers.get(PUBLISHED_AT)
-    if isinstance(milliseconds, int):
-        return min(now, milliseconds / 1_000)
     # Redis passes on whatever a foreign program wrote there.
-    if isinstance(delivery.timestamp, int):
-        return min(now, delivery.timestamp)
-    return min(now, event.time.timestamp())
+    if not isinstance(milliseconds, int) and isinstance(delivery.timestamp, int):
+        milliseconds = delivery.timestamp * 1_000
+    elif not isinstance(milliseconds, int):
+        milliseconds = int(event.time.timestamp() * 1_000)
+    # Compared as whole numbers: a foreign one may be too large for a float.
+    return min(max(0, milliseconds), int(time.time() * 1_000)) / 1_000

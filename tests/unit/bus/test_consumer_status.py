@@ -82,6 +82,16 @@ def test_nothing_was_published_in_the_future(headers: dict[str, Any]) -> None:
     assert events.published_at(delivered(event, headers, 2**62), event) <= time.time()
 
 
+@pytest.mark.parametrize("odd", [-(2**62), 2**62, -(10**400), 10**400], ids=range(4))
+def test_an_odd_time_of_publishing_leaves_the_status_readable(odd: int) -> None:
+    status = ConsumerStatus(MONGO_WRITER)
+    event = posted_at(PAST)
+    delivery = delivered(event, {events.PUBLISHED_AT: odd}, None)
+    status.in_flight_since(events.published_at(delivery, event))
+    assert status.processed is not None
+    assert status.processed.timestamp() <= time.time()
+
+
 def test_the_header_says_when_the_message_was_made() -> None:
     before = int(time.time() * 1_000)
     message = events.to_message(posted())
