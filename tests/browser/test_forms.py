@@ -59,6 +59,9 @@ def test_room_message_and_invitation(backend: Stack, visit: Visit) -> None:
     page.get_by_role("button", name="Create room").click()
     expect(page.get_by_role("alert")).to_contain_text("100")
     expect(page.get_by_label("Make a room")).to_have_value(too_long)
+    page.get_by_label("Make a room").fill("\u3164")
+    page.get_by_role("button", name="Create room").click()
+    expect(page.get_by_role("alert")).to_contain_text("invisible character in it (U+3164)")
 
     alice.make_room("garden")
     page.get_by_label("Invite by e-mail").fill("no address")
@@ -74,6 +77,9 @@ def test_room_message_and_invitation(backend: Stack, visit: Visit) -> None:
     expect(page.get_by_text("4001 of 4000 characters")).to_be_visible()
     field.press("Enter")
     expect(field).to_have_value("🙂" * 4_001)
+    field.fill("\u200b")
+    field.press("Enter")
+    expect(page.get_by_text("Not sent. The message is empty")).to_be_visible()
     assert alice.texts() == []
 
 

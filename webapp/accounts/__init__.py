@@ -1,1 +1,1 @@
-"""Users: e-mail as login, a display name; register, log in, log out."""
+"""Users: they log in by e-mail address and are shown by display name."""

@@ -12,7 +12,7 @@ MAX_EMAIL = 254
 
 
 def normal_email(email: object) -> str:
-    """``email`` in lower case, its domain in ASCII; two domains never become one.
+    """Returns ``email`` in lower case with its domain in ASCII. Two domains stay two.
 
     International domains follow IDNA 2008 (RFC 5891) after the mapping of UTS 46, as in
     browsers: ``straße.example`` is not ``strasse.example``. They are stored in ASCII because
@@ -27,7 +27,7 @@ def normal_email(email: object) -> str:
         validate_email(address)
     except (ValidationError, UnicodeError):
         raise _no_address() from None
-    # Django's validator lets through the Kelvin sign, which lower() makes a k, and controls.
+    # Django's validator accepts controls, and the Kelvin sign, which lower() turns into a k.
     if not (name.isascii() and name.isprintable() and len(address) <= MAX_EMAIL):
         raise _no_address()
     return address
@@ -43,6 +43,6 @@ def _ascii(domain: str) -> str:
 
 def _no_address() -> InvalidInput:
     return InvalidInput(
-        "“email” is no e-mail address; accepted is something like name@example.org.",
+        "“email” is not an e-mail address. Accepted are addresses such as name@example.org.",
         "invalid_email",
     )

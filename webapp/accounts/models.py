@@ -1,4 +1,4 @@
-"""The user: logs in by e-mail, is shown by display name."""
+"""The user model: users log in by e-mail address and are shown by display name."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class UserManager(BaseUserManager["User"]):
     def create_user(
         self, email: str, display_name: str, password: str | None = None, **fields: Any
     ) -> User:
-        """A new user; without a password, one who cannot log in. Raises InvalidInput."""
+        """Makes a user, who cannot log in without a password. Raises InvalidInput."""
         user = self.model(email=normal_email(email), display_name=display_name, **fields)
         user.set_password(password)
         user.save(using=self._db)
@@ -32,7 +32,7 @@ class UserManager(BaseUserManager["User"]):
         )
 
     def get_by_natural_key(self, username: str | None) -> User:
-        """The user with this e-mail address, however it is typed. Raises User.DoesNotExist."""
+        """The user with this e-mail address, in any spelling. Raises User.DoesNotExist."""
         try:
             return self.get(email=normal_email(username))
         except InvalidInput as error:

@@ -1,4 +1,4 @@
-"""Register, log in, log out."""
+"""The pages to register and to log in."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from webapp.accounts.models import User
 
 
 class RegisterView(CreateView):
-    """Makes the account and logs it in; bad input keeps the form and says what is wrong."""
+    """Makes an account and logs it in. Bad input keeps the form and shows what is wrong."""
 
     form_class = RegisterForm
     template_name = "accounts/register.html"
     success_url = reverse_lazy("rooms:list")
 
     def dispatch(self, request: HttpRequest, *arguments: Any, **options: Any) -> HttpResponseBase:
-        """As a log-in does, it takes nobody out of a session that has not been logged out."""
+        """Redirects logged-in users, as the log-in page does, so that their session stays."""
         if request.user.is_authenticated:
             return redirect(self.success_url)
         return super().dispatch(request, *arguments, **options)
@@ -36,7 +36,7 @@ class RegisterView(CreateView):
             with transaction.atomic():
                 user = form.save()
         except IntegrityError:
-            # Registered by another request since the form was checked.
+            # Another request registered the address after the form was checked.
             form.add_error("email", EMAIL_TAKEN)
             return self.form_invalid(form)
         login(self.request, user)

@@ -1,1 +1,1 @@
-"""Posting messages, and the ticket to the socket that shows them."""
+"""Posts messages, and issues tickets for the sockets that receive them."""

@@ -1,4 +1,4 @@
-"""What a repeated POST is recognised by."""
+"""The idempotency keys by which a repeated POST is recognised."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from django.utils import timezone
 
 
 class IdempotencyKey(models.Model):
-    """The message that a user's POST with this key became.
+    """The id of the message that a user posted with this key.
 
-    The key is kept as its SHA-256, because MySQL's usual collations take "a" and "A" for the
-    same. ``request_hash`` is that of room and body: a key stands for one request only. Once
-    ``confirmed`` the message is not published again: sinks remember an id for an hour only.
+    The key is stored as its SHA-256, because MySQL's usual collations treat "a" and "A" as
+    equal. ``request_hash`` is the SHA-256 of room and body, because a key stands for one request
+    only. A ``confirmed`` message is not published again: sinks remember an id for one hour.
     """
 
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")

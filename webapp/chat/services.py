@@ -1,4 +1,4 @@
-"""Posting a message: check it, name it, publish it."""
+"""Posts a message: checks it, gives it an id, publishes it."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ def post_message(
 ) -> MessagePosted:
     """Publishes a message to a room; returns when the broker has confirmed it.
 
-    The same ``key`` (Idempotency-Key, 1 to 255 visible ASCII characters) gives the same event
-    for a day, and the room one message. Raises NotFound, Forbidden, InvalidInput or a BusError;
-    after a retryable one, post again with the same key.
+    For a day the same ``key`` (Idempotency-Key, 1 to 255 visible ASCII characters) returns the
+    same event and posts it once. Raises NotFound, Forbidden, InvalidInput or a BusError; after a
+    retryable one, post again with the same key.
     """
     membership_of(user, room_id)
     text = check_message(body)
@@ -55,7 +55,10 @@ def post_message(
 
 
 def _known(user: User, room_id: uuid.UUID, body: str, key: str) -> IdempotencyKey:
-    """What is known of this key: it has a new id, or the one that an earlier try was given."""
+    """The row of this key, with a new message id or that of an earlier try.
+
+    Raises InvalidInput for a malformed key, and for one that was used for another message.
+    """
     if not _KEY.fullmatch(key):
         raise InvalidInput(
             f"Idempotency-Key must be 1 to {MAX_KEY} visible ASCII characters.",
@@ -63,11 +66,11 @@ def _known(user: User, room_id: uuid.UUID, body: str, key: str) -> IdempotencyKe
         )
     request_hash = _hash(f"{room_id} {body}")
     oldest = timezone.now() - KEY_LIFE
-    known, created = _find_or_name(user, key, request_hash)
+    known, created = _find_or_create(user, key, request_hash)
     if created or known.created_at < oldest:
         IdempotencyKey.objects.filter(user=user, created_at__lt=oldest).delete()
     if known.created_at < oldest:
-        known, _ = _find_or_name(user, key, request_hash)
+        known, _ = _find_or_create(user, key, request_hash)
     if known.request_hash != request_hash:
         raise InvalidInput(
             "This Idempotency-Key was used for another message. Use a new one for each message.",
@@ -76,8 +79,8 @@ def _known(user: User, room_id: uuid.UUID, body: str, key: str) -> IdempotencyKe
     return known
 
 
-def _find_or_name(user: User, key: str, request_hash: str) -> tuple[IdempotencyKey, bool]:
-    """The row of this key, and whether it is new. Of two at once, one makes it."""
+def _find_or_create(user: User, key: str, request_hash: str) -> tuple[IdempotencyKey, bool]:
+    """The row of this key, and whether this call made it."""
     return IdempotencyKey.objects.get_or_create(
         user=user,
         key_hash=_hash(key),

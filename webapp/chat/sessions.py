@@ -1,4 +1,4 @@
-"""A log-out ends the sockets of that login session, too."""
+"""Ends the sockets of a login session at log-out."""
 
 from __future__ import annotations
 
@@ -19,14 +19,16 @@ logger = logging.getLogger(__name__)
 
 
 def session_name(request: HttpRequest) -> str:
-    """Names the login session without giving its key away."""
+    """An id of the login session from which its key cannot be derived."""
     return salted_hmac("chatbus.socket-ticket", str(request.session.session_key)).hexdigest()
 
 
 @receiver(user_logged_out)
 def end_sockets(request: HttpRequest, user: User | None, **_: Any) -> None:
-    """Tells the bridges. Nobody is kept logged in because Redis is away: then outbox_relay tells
-    them as soon as it is back."""
+    """Publishes the log-out to the bridges.
+
+    The log-out succeeds without Redis too; outbox_relay then publishes it when Redis is back.
+    """
     if user is None or settings.REDIS_URL is None:
         return
     try:

@@ -24,7 +24,7 @@ class MessagesView(ApiView):
         return JsonResponse({"messages": messages, "has_more": has_more})
 
     def post(self, request: UserRequest, room_id: uuid.UUID) -> HttpResponse:
-        """202 says that the broker has the message; sockets and the history follow."""
+        """Answers 202 when the broker has the message; sockets and history follow."""
         body = read_json(request).get("body")
         event = post_message(request.user, room_id, body, request.headers.get("Idempotency-Key"))
         answer = {"id": str(event.id), "room_id": str(room_id), "at": event.at}

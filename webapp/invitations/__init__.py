@@ -1,1 +1,1 @@
-"""Inviting people to rooms."""
+"""Invitations to rooms, by e-mail address."""

@@ -1,4 +1,4 @@
-"""Inviting somebody to a room by e-mail."""
+"""Invites users to a room by e-mail address."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from webapp.rooms.services import add_member
 
 
 def invite(room_id: uuid.UUID, email: object, *, actor: User) -> None:
-    """Makes whoever has an account with ``email`` a member of the room.
+    """Makes the user with the address ``email`` a member of the room.
 
-    Returns the same whether or not there is such an account. Raises NotFound, Forbidden or
+    The result is the same whether or not there is such a user. Raises NotFound, Forbidden or
     InvalidInput.
     """
     if not membership_of(actor, room_id).may_manage:

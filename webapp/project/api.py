@@ -1,4 +1,4 @@
-"""The common part of the JSON API: log-in, JSON in, JSON out, errors as JSON."""
+"""What all views of the JSON API share: log-in, reading input, errors as JSON."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ RETRY_AFTER = 1
 
 
 class UserRequest(HttpRequest):
-    """A request of somebody who is logged in."""
+    """A request by a logged-in user."""
 
     user: User
 
 
 @method_decorator(never_cache, name="dispatch")
 class ApiView(View):
-    """Base of the API's views: only for users who are logged in."""
+    """Base of the API's views. Answers 401 to requests without a log-in."""
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         try:
@@ -65,7 +65,7 @@ class ApiView(View):
 
 
 class UnknownView(ApiView):
-    """Every path under /api/ that means nothing."""
+    """Answers 404 for every other path under /api/."""
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         return error_response(NotFound("There is nothing at this address."))
@@ -81,7 +81,7 @@ def error_response(error: WebError) -> JsonResponse:
 
 
 def read_json(request: HttpRequest) -> dict[str, Any]:
-    """The JSON object (RFC 8259) in the request's body.
+    """Decodes the JSON object (RFC 8259) in the request's body.
 
     Raises UnsupportedMediaType, TooLarge (above 64 KiB) or InvalidInput.
     """
@@ -92,7 +92,7 @@ def read_json(request: HttpRequest) -> dict[str, Any]:
     except RequestDataTooBig:
         raise too_large() from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise InvalidInput(f"The body is no valid JSON: {error}", "invalid_json") from error
+        raise InvalidInput(f"The body is not valid JSON: {error}", "invalid_json") from error
     if not isinstance(content, dict):
         raise InvalidInput("The body must be a JSON object.", "invalid_json")
     return content
@@ -104,16 +104,16 @@ def too_large() -> TooLarge:
 
 
 def read_limit(request: HttpRequest, default: int, maximum: int) -> int:
-    """The query parameter ``limit``, 1 to ``maximum``. Raises InvalidInput."""
+    """The query parameter ``limit``, from 1 to ``maximum``. Raises InvalidInput."""
     return read_number(request, "limit", 1, maximum) or default
 
 
 def read_number(request: HttpRequest, name: str, minimum: int, maximum: int) -> int | None:
-    """The whole number in query parameter ``name``, None if absent. Raises InvalidInput."""
+    """The whole number in the query parameter ``name``; None if absent. Raises InvalidInput."""
     text = request.GET.get(name)
     if text is None:
         return None
-    # isdecimal alone lets other scripts' digits through, and int() takes any number of them.
+    # isdecimal() alone accepts the digits of other scripts, and int() accepts any number of them.
     if not (text.isascii() and text.isdecimal() and len(text) < 20):
         raise InvalidInput(f"“{name}” must be a whole number from {minimum} to {maximum}.")
     number = int(text)
@@ -123,7 +123,7 @@ def read_number(request: HttpRequest, name: str, minimum: int, maximum: int) -> 
 
 
 def read_uuid(request: HttpRequest, name: str) -> uuid.UUID | None:
-    """The UUID in query parameter ``name``, None if absent. Raises InvalidInput."""
+    """The UUID in the query parameter ``name``; None if absent. Raises InvalidInput."""
     text = request.GET.get(name)
     if text is None:
         return None

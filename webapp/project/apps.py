@@ -1,4 +1,4 @@
-"""Django's hook for what is set up once per process."""
+"""The Django app of the project: base templates, static files, and logging of refusals."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import logging
 
 from django.apps import AppConfig
 
-# Requests that Django itself refuses: it logs each with a traceback, which anybody can ask for.
+# Django logs a traceback for each request that it refuses, so that anyone could fill the log.
 REFUSALS = ("DisallowedHost", "RequestDataTooBig", "TooManyFieldsSent", "TooManyFilesSent")
 
 
 class ProjectConfig(AppConfig):
-    """Registered for its base templates and static files; it has no models."""
+    """Has no models; it is registered for its base templates and static files."""
 
     name = "webapp.project"
 

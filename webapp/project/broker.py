@@ -1,7 +1,7 @@
-"""The web tier's one way to the broker.
+"""The web tier's publisher and its topology guard, one of each per process.
 
-It declares nothing: a queue that somebody deleted would come back empty, and what was on it
-would be forgotten without a word. `chatbus topology apply` and the consumers make the queues.
+The web tier declares no queues: it would re-create a deleted queue empty, and the loss of its
+messages would go unnoticed. `chatbus topology apply` and the consumers declare them.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from bus.publishing import Publisher, TopologyGuard, TopologyInspector
 from bus.topology import ARCHIVE, EVENT_QUEUES
 from bus.transport import has_streams
 
-# All of them connect when they are first used, in whichever process that is.
+# They connect at first use, so each worker process gets connections of its own.
 guard = TopologyGuard(settings.BROKER_URL, EVENT_QUEUES, api_url=settings.BROKER_API_URL)
 publisher = Publisher(settings.BROKER_URL, guard=guard)
 
-# The log that replay reads. Nothing else depends on it, and streams exist on RabbitMQ only.
+# The archive that replay reads. Nothing else depends on it, and only RabbitMQ has streams.
 archive = (
     TopologyInspector(settings.BROKER_URL, (ARCHIVE,), guard.api)
     if settings.ARCHIVE and has_streams(settings.BROKER_URL)

@@ -1,4 +1,4 @@
-"""Answers to requests that no view handled: JSON under /api/, a page elsewhere."""
+"""Django's error handlers: they answer in JSON under /api/ and with a page elsewhere."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ API_PREFIX = "/api/"
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
     if isinstance(exception, RequestDataTooBig):
         return error_answer(request, too_large())
-    return error_answer(request, InvalidInput("The server cannot make sense of this request."))
+    return error_answer(request, InvalidInput("The server does not understand this request."))
 
 
 def permission_denied(request: HttpRequest, exception: Exception) -> HttpResponse:
@@ -27,19 +27,21 @@ def page_not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
-    return error_answer(request, WebError("Something went wrong here. It has been logged."))
+    return error_answer(
+        request, WebError("Something went wrong on the server. The error has been logged.")
+    )
 
 
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
-    """CSRF_FAILURE_VIEW. Who is not logged in hears that first: every API call needs it."""
+    """CSRF_FAILURE_VIEW. Without a log-in, an API call is answered 401 first."""
     if request.path.startswith(API_PREFIX) and not request.user.is_authenticated:
         return error_response(NotLoggedIn("Log in first."))
-    message = "The request lacks a valid CSRF token. Reload the page and try again."
+    message = "The request has no valid CSRF token. Reload the page and try again."
     return error_answer(request, Forbidden(message, "csrf_failed"))
 
 
 def error_answer(request: HttpRequest, error: WebError) -> HttpResponse:
-    """``error`` in the form that the address calls for."""
+    """``error`` as JSON or as a page, by the request's path."""
     if request.path.startswith(API_PREFIX):
         return error_response(error)
     context = {"status": error.status, "message": str(error)}

@@ -1,10 +1,10 @@
-"""What the web refuses, each with the HTTP status (RFC 9110) and a stable code for programs."""
+"""Errors of the web tier, each with an HTTP status (RFC 9110) and a stable code for programs."""
 
 from __future__ import annotations
 
 
 class WebError(Exception):
-    """Root of the refusals; ``str()`` of it is meant for the user."""
+    """Root of the web tier's errors; its ``str()`` is shown to the user."""
 
     status = 500
     code = "error"
@@ -55,7 +55,7 @@ class UnsupportedMediaType(WebError):
 
 
 class Unavailable(WebError):
-    """Something behind the web is away; the same request may succeed a moment later."""
+    """A server behind the web tier does not answer; the same request may succeed later."""
 
     status = 503
     code = "unavailable"

@@ -11,9 +11,9 @@ from webapp.project.text import clean_name
 
 
 class NameField(forms.CharField):
-    """The name of a person or a room, by the one rule for names; ``maximum`` is in characters.
+    """The name of a person or a room, checked by ``clean_name``; ``maximum`` is in characters.
 
-    The browser stops at that length; here it is counted in the form that is stored.
+    The browser stops at that length; the server counts the characters of the stored form.
     """
 
     def __init__(self, *, label: str, maximum: int, **options: Any) -> None:

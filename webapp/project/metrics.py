@@ -1,4 +1,4 @@
-"""What the web tier counts, for Prometheus."""
+"""The web tier's Prometheus metrics."""
 
 from __future__ import annotations
 

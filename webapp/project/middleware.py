@@ -1,4 +1,4 @@
-"""What every request and every response gets."""
+"""Middleware for all requests: trace, metrics, Content-Security-Policy."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from webapp.project.metrics import HTTP_REQUESTS, HTTP_SECONDS
 
 logger = logging.getLogger(__name__)
 
-# Anybody may send any method: those that mean nothing here share one label.
+# A client may send any method; unknown ones share one label, so that labels stay few.
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
 class Watching:
-    """Continues or begins the request's trace, tells it in the response, counts and times.
+    """Continues or starts the request's trace, returns it in the response, counts and times.
 
-    The first of all, so that nothing is answered without it.
+    It is the first middleware, so every response passes through it.
     """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
@@ -34,7 +34,7 @@ class Watching:
             response = self._get_response(request)
             response.headers[trace.HEADER] = traceparent
             _count(request, response, time.monotonic() - started)
-            # The route, not the path: that may hold the token of an invitation.
+            # The route, not the path, which may contain a secret.
             route = request.resolver_match.route if request.resolver_match else "-"
             logger.debug("%s /%s: %d", request.method, route, response.status_code)
         return response
@@ -47,7 +47,7 @@ def _count(request: HttpRequest, response: HttpResponseBase, seconds: float) -> 
 
 
 class ContentSecurityPolicy(CSPMiddleware):
-    """The policy of the settings; pages may also connect to the bridge.
+    """Adds the bridge to ``connect-src`` of the policy in the settings.
 
     ``'self'`` covers neither another port nor, in some browsers, the ``ws`` scheme.
     """

@@ -1,4 +1,4 @@
-"""The process ``web``: gunicorn, run from here, with the application loaded before the fork."""
+"""The process ``web``: runs gunicorn, with the application loaded before the fork."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ class ServerSettings:
             "workers": self.workers,
             "worker_class": "gthread",
             "threads": self.threads,
-            # Loaded before the fork and before the service manager is told READY, so a bad
-            # setting ends the process instead of its workers, one after another.
+            # The application loads before the fork and before READY, so a bad setting ends the
+            # process instead of one worker after another.
             "preload_app": True,
             "graceful_timeout": GRACEFUL_SECONDS,
             "keepalive": 5,
-            # What the path is, a proxy's header never says.
+            # No header of a proxy may change the path.
             "forwarder_headers": "",
             "limit_request_line": 4094,
             "limit_request_fields": 60,
@@ -61,7 +61,7 @@ class ServerSettings:
 
 
 class RootLogger(Logger):
-    """Gunicorn's log records go where all of the process's records go."""
+    """Sends gunicorn's log records to the root logger, like all others of the process."""
 
     def setup(self, cfg: Any) -> None:
         super().setup(cfg)
@@ -86,12 +86,12 @@ class Server(BaseApplication):
 
 
 def main(environment: Environment) -> None:
-    """Serves until SIGTERM. Gunicorn itself says READY once it listens (NOTIFY_SOCKET)."""
+    """Serves until SIGTERM. Gunicorn sends READY to NOTIFY_SOCKET once it listens."""
     settings = ServerSettings.from_environment(environment)
     with _shared_metrics():
         from bus.runtime import ops_server
 
-        # Imported here: it reads the settings and so may raise SettingError.
+        # Imported late: it reads the settings and may raise SettingError.
         from webapp.project.wsgi import application
 
         hooks = _ops_hooks(ops_server.listen(environment))
@@ -100,7 +100,7 @@ def main(environment: Environment) -> None:
 
 @contextmanager
 def _shared_metrics() -> Iterator[None]:
-    """The folder in which the workers count together; nothing that counts is imported before.
+    """Makes the folder in which the workers share their metrics, before metrics are imported.
 
     See https://prometheus.github.io/client_python/multiprocess/.
     """
@@ -110,13 +110,13 @@ def _shared_metrics() -> Iterator[None]:
     try:
         yield
     finally:
-        # A worker, which is a fork, ends here too.
+        # A worker is a fork and leaves this context too.
         if os.getpid() == owner:
             shutil.rmtree(folder)
 
 
 def _ops_hooks(listener: socket.socket) -> dict[str, Callable[..., None]]:
-    """Every worker answers on ``listener``, from a thread that it starts after the fork."""
+    """Gunicorn hooks: each worker answers on ``listener``, in a thread started after the fork."""
     from prometheus_client.multiprocess import mark_process_dead
 
     from bus.runtime.ops_server import OpsServer

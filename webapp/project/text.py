@@ -1,4 +1,4 @@
-"""What people may write: one rule for names, one for messages, and what counts as visible."""
+"""The rules for names and for message bodies, and what counts as visible."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ _INVISIBLE = re.compile(
     "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e"
     "\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8\U0001bca0-\U0001bca3"
     "\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
-    # Not in that list, yet drawn as a blank or not at all: the empty Braille pattern, the null
+    # Not in that list, but drawn as a blank or not at all: the empty Braille pattern, the null
     # notehead, annotation anchors, hieroglyph controls, noncharacters.
     "\u2800\U0001d159\ufff9-\ufffb\U00013430-\U0001343f\ufdd0-\ufdef"
     + "".join(chr(plane + 0xFFFE) + chr(plane + 0xFFFF) for plane in range(0, 0x110000, 0x10000))
     + "]"
 )
-# Joiners, variation selectors and tags: emoji and many scripts need them behind a character.
+# Joiners, variation selectors and tags. Emoji and many scripts need one after a character.
 _MODIFIER = re.compile(
     "[\u200c\u200d\u180b-\u180d\u180f\ufe00-\ufe0f\U000e0020-\U000e007f\U000e0100-\U000e01ef]"
 )
-# What looks the same with a modifier behind it and without.
+# Letters of these scripts look the same with and without a modifier after them.
 _UNMODIFIABLE = ("LATIN ", "GREEK ", "CYRILLIC ")
 _KEYCAP = re.compile("[0-9#*]\ufe0f")
 
@@ -44,11 +44,12 @@ def is_visible(text: str) -> bool:
 
 
 def clean_name(value: object, what: str, maximum: int) -> str:
-    """The name of a person or a room in its one form, 1 to ``maximum`` characters on one line.
+    """Returns the name of a person or a room in the form in which it is stored.
 
-    That form is Unicode's NFC, with one space for each run of blanks and none at the ends.
-    Raises InvalidInput, with ``what`` as the name of the field; also for characters by which
-    two names look alike or one shows mirrored: those that are invisible or set the direction.
+    That form has 1 to ``maximum`` characters on one line, in Unicode's NFC, with one space for
+    each run of blanks and none at the ends. Raises InvalidInput, which names the field
+    ``what``. Invisible characters and those that set the writing direction are refused,
+    because they make two names look alike or show a name mirrored.
     """
     if not isinstance(value, str):
         raise InvalidInput(f"“{what}” must be text.")
@@ -65,10 +66,10 @@ def clean_name(value: object, what: str, maximum: int) -> str:
 
 
 def check_message(body: object) -> str:
-    """``body`` as it is, if it may be posted. Raises InvalidInput.
+    """Returns ``body`` unchanged if it may be posted; raises InvalidInput if not.
 
-    Accepted is text of 1 to 4,000 characters with something visible in it, without NUL and
-    without half a surrogate pair (these cannot be stored, or not be written as UTF-8).
+    A body has 1 to 4,000 characters, at least one of them visible. NUL is refused because it
+    cannot be stored, half a surrogate pair because it cannot be encoded in UTF-8.
     """
     if not isinstance(body, str):
         raise InvalidInput("“body” must be text.", "invalid_body")
@@ -95,7 +96,7 @@ def _check_no_invisible(name: str, what: str) -> None:
 
 
 def _modifies(name: str, position: int) -> bool:
-    """Whether the invisible character there belongs to the character before it."""
+    """Whether the invisible character at ``position`` modifies the one before it."""
     if position == 0 or not _MODIFIER.match(name, position):
         return False
     before = name[position - 1]
@@ -105,7 +106,7 @@ def _modifies(name: str, position: int) -> bool:
 
 
 def _is_utf8(text: str) -> bool:
-    """Whether ``text`` can be written as UTF-8: half a surrogate pair cannot."""
+    """Whether ``text`` can be encoded in UTF-8; half a surrogate pair cannot."""
     try:
         text.encode()
     except UnicodeEncodeError:

@@ -1,4 +1,4 @@
-"""Every address of the web tier."""
+"""The URLs of the web tier."""
 
 from __future__ import annotations
 

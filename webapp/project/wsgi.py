@@ -1,4 +1,4 @@
-"""The WSGI application (PEP 3333); the web server and the request workers run it."""
+"""The WSGI application (PEP 3333), which the web process and the request workers run."""
 
 from __future__ import annotations
 

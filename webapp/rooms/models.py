@@ -12,7 +12,7 @@ MAX_ROOM_NAME = 100
 
 
 class Room(models.Model):
-    """A room. Who writes an event about its members holds the lock on its row until commit."""
+    """A room. A transaction that adds an event about its members locks its row until commit."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     name = models.CharField(max_length=MAX_ROOM_NAME)

@@ -1,4 +1,4 @@
-"""Reading rooms and memberships."""
+"""Reads rooms and memberships."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from webapp.rooms.models import Membership, Room
 
 
 def membership_of(user: User, room_id: uuid.UUID) -> Membership:
-    """``user``'s membership, its room loaded. Raises NotFound (no such room) or Forbidden."""
+    """The membership of ``user``, with its room. Raises NotFound (no such room) or Forbidden."""
     membership = (
         Membership.objects.select_related("room").filter(room_id=room_id, user=user).first()
     )
@@ -23,7 +23,7 @@ def membership_of(user: User, room_id: uuid.UUID) -> Membership:
 
 
 def memberships_of(user: User) -> list[Membership]:
-    """All memberships of ``user``, their rooms loaded, by name."""
+    """All memberships of ``user``, with their rooms, by the room's name."""
     return list(
         Membership.objects.select_related("room")
         .filter(user=user)
@@ -32,12 +32,12 @@ def memberships_of(user: User) -> list[Membership]:
 
 
 def room_ids_of(user: User) -> list[uuid.UUID]:
-    """What a socket ticket lists."""
+    """The rooms of ``user``, as a socket ticket lists them."""
     return list(Membership.objects.filter(user=user).values_list("room_id", flat=True)[:MAX_ROOMS])
 
 
 def members_page(room_id: uuid.UUID, after: int, limit: int) -> tuple[list[Membership], bool]:
-    """Up to ``limit`` members with a user id above ``after``, by id; and whether more follow."""
+    """Up to ``limit`` members with a user id above ``after``, by id, and whether more follow."""
     members = list(
         Membership.objects.select_related("user")
         .filter(room_id=room_id, user_id__gt=after)

@@ -1,4 +1,4 @@
-"""Changing rooms and memberships; the events that follow go through the outbox."""
+"""Changes rooms and memberships. Their events go through the outbox."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 @transaction.atomic
 def create_room(user: User, name: object) -> Membership:
-    """A new room that ``user`` owns. Raises InvalidInput, or Conflict at MAX_ROOMS rooms."""
+    """Makes a room that ``user`` owns. Raises InvalidInput, or Conflict at MAX_ROOMS rooms."""
     room = Room(name=clean_name(name, "name", MAX_ROOM_NAME), created_by=user)
     if _is_full(user):
         raise Conflict(
@@ -39,9 +39,9 @@ def create_room(user: User, name: object) -> Membership:
 
 @transaction.atomic
 def add_member(room_id: uuid.UUID, user: User, *, actor: User) -> None:
-    """Makes ``user`` a member, unless they are one or are in MAX_ROOMS rooms.
+    """Makes ``user`` a member, unless they are one already or are in MAX_ROOMS rooms.
 
-    The caller learns of neither: it would tell who has an account.
+    The caller cannot tell the cases apart, because that would reveal who has an account.
     """
     room = _lock(room_id)
     if room.memberships.filter(user=user).exists():
@@ -73,10 +73,11 @@ def ensure_owner(room_id: uuid.UUID, user: User) -> None:
 
 
 def remove_member(room_id: uuid.UUID, user_id: int, *, actor: User) -> None:
-    """Takes a member out; returns when the broker has confirmed the event that says so.
+    """Removes a member and returns when the broker has confirmed the event.
 
-    Anybody may leave; owner and admins may remove others; the owner stays. Repeating the call
-    publishes what an earlier one could not. Raises NotFound, Forbidden, Conflict or a BusError.
+    Any member but the owner may leave; the owner and admins may remove others. A repeated call
+    publishes the event if an earlier call could not. Raises NotFound, Forbidden, Conflict or a
+    BusError.
     """
     with transaction.atomic():
         room = _lock(room_id)
@@ -119,7 +120,7 @@ def _is_full(user: User) -> bool:
 
 
 def _lock(room_id: uuid.UUID) -> Room:
-    """The room, locked until commit, so that its outbox rows have the order of the commits.
+    """Locks the room until commit, so that its outbox rows are in the order of the commits.
 
     Raises NotFound.
     """

@@ -1,4 +1,4 @@
-"""The pages: the list of one's rooms, and one room."""
+"""The pages: the list of the user's rooms, and one room."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
-"""Brings addresses that IDNA 2003 could not write in ASCII into the form of IDNA 2008.
+"""Converts the addresses that IDNA 2003 could not convert to ASCII.
 
-An address that it could write stays: whether ``strasse.example`` was typed with an ß is not
-known any more.
+The others stay as they are: ``strasse.example`` may have been typed with an ß or without.
 """
 
 from __future__ import annotations
@@ -25,14 +24,13 @@ def rewrite_domains(apps: Any, schema_editor: Any) -> None:
 
 
 def _rewrite(users: Any, user_id: int, email: str) -> None:
-    """The log names the user by id: an address is nobody's business there."""
     try:
         address = normal_email(email)
     except InvalidInput:
-        logger.warning("user %d cannot log in: no such domain can exist", user_id)
+        logger.warning("user %d cannot log in: the domain of the e-mail address is invalid", user_id)
         return
     if users.filter(email=address).exists():
-        logger.warning("user %d cannot log in: another user has the same address", user_id)
+        logger.warning("user %d cannot log in: another user has the same e-mail address", user_id)
         return
     users.filter(id=user_id).update(email=address)
 

@@ -1,4 +1,4 @@
-// The JSON API. Every failure is an ApiError; `status` is 0 when nothing answered.
+// Calls the JSON API. Every failure is an ApiError; its `status` is 0 when there was no answer.
 
 const TIMEOUT = 15_000;
 const csrfToken = document.querySelector('meta[name="csrf-token"]').content;

@@ -6,15 +6,15 @@
 //   client.subscribe(roomId);                           // any number of rooms, at any time
 //   client.start();
 //
-// `getTicket` answers with what POST /api/socket-ticket says. It is called for every connection
-// and before a ticket runs out. An error with `status` 401 or 403 stops the client; after any other
-// it is called again, `retryAfter` seconds later or more if the error has that.
-// `options.openSocket` (url => WebSocket) is for where sockets need more, as Node does,
-// which sends no Origin by itself.
+// `getTicket` returns the answer of POST /api/socket-ticket. The client calls it for every
+// connection and before a ticket expires. An error with `status` 401 or 403 stops the client. After
+// any other error the client calls it again, at least `retryAfter` seconds later if the error has
+// that property. `options.openSocket` (url => WebSocket) opens sockets where the default does not
+// do: Node, for one, sends no Origin by itself.
 //
 // Events, all with `detail`:
-//   state      {state, reason}  "connecting", "online", "offline" (tries again), "stopped"; why:
-//                               "asked", "logged out", "refused", or an error's message
+//   state      {state, reason}  "connecting", "online", "offline" (it tries again), "stopped"; the
+//                               reason: "asked", "logged out", "refused", or an error's message
 //   subscribed {roomId, recovered}
 //   reset      {roomId}         events were missed: reload the room's history; the events that
 //                               follow are the room's latest
@@ -40,9 +40,9 @@ const OPEN = 1; // of a WebSocket's readyState
 
 class Room {
   position = null;
-  subscribing = false; // until the answer, what comes of the room is not shown
-  needsTicket = false; // a newer one than `ticketsBefore`; until then it is not asked for
-  ticketsBefore = null; // how many were fetched when it was first asked for
+  subscribing = false; // until the answer, events of the room are not shown
+  needsTicket = false; // waits for a ticket newer than `ticketsBefore` before it subscribes
+  ticketsBefore = null; // how many tickets had been fetched at the first subscribe
   attempts = 0;
   typedAt = -Infinity;
   seen = new Set();
@@ -58,14 +58,14 @@ class Room {
 export class ChatbusClient extends EventTarget {
   #getTicket;
   #openSocket;
-  #attempt = null; // this one's tickets and socket are heard, those of earlier ones are not
+  #attempt = null; // tickets and sockets of earlier attempts are ignored
   #socket = null;
   #isReady = false;
   #isRenewing = false;
   #state = "stopped";
   #attempts = 0;
   #failedRenewals = 0;
-  #tickets = 0; // how many were fetched, which numbers them
+  #tickets = 0; // how many were fetched; a ticket's number
   #sentTicket = 0;
   #rooms = new Map();
   #timers = {};
@@ -100,7 +100,7 @@ export class ChatbusClient extends EventTarget {
     if (this.#rooms.delete(roomId)) this.#send({ type: "unsubscribe", room_id: roomId });
   }
 
-  // The user is typing: call it with every key, it is sent every other second.
+  // Call it at every key press; the client sends it at most every other second.
   typing(roomId) {
     const room = this.#rooms.get(roomId);
     if (!room || !this.#isReady || room.subscribing) return;
@@ -133,8 +133,8 @@ export class ChatbusClient extends EventTarget {
     socket.onclose = ({ code }) => this.#attempt === attempt && this.#lost({ code });
   }
 
-  // A ticket with its number; nothing when the attempt is over, or after `retry` has seen to an
-  // error. It is to lead to "ready" in time.
+  // Returns a ticket with its number, or null when the attempt is over or `retry` handles an error.
+  // "ready" must follow within READY_WITHIN.
   async #fetchTicket(attempt, retry) {
     const number = ++this.#tickets;
     try {
@@ -163,8 +163,8 @@ export class ChatbusClient extends EventTarget {
     this.#send({ type: "authenticate", ticket });
   }
 
-  // Another ticket on the same connection, one at a time; what it allows is asked for once it is
-  // accepted.
+  // Sends another ticket on the same connection, one at a time. Rooms that wait for it are
+  // subscribed once it is accepted.
   async #renew() {
     if (!this.#isReady || this.#isRenewing) return;
     this.#isRenewing = true;
@@ -176,8 +176,8 @@ export class ChatbusClient extends EventTarget {
     if (ticket) this.#authenticate(ticket);
   }
 
-  // For rooms that need it; one ticket serves all. One that is being fetched may be too old for
-  // them: "ready" sees to that.
+  // One ticket serves all rooms that wait for one. A ticket that is being fetched may be too old
+  // for some; `#onReady` then renews again.
   #renewSoon(delay) {
     if (this.#timers.soon || this.#isRenewing || this.#failedRenewals) return;
     this.#after("soon", delay, () => this.#renew());
@@ -193,7 +193,7 @@ export class ChatbusClient extends EventTarget {
     this.#setState("offline", message);
   }
 
-  // Gives the connection up without waiting for its closing handshake.
+  // Drops the connection without waiting for the closing handshake.
   #drop() {
     const socket = this.#socket;
     this.#attempt = null;
@@ -255,13 +255,13 @@ export class ChatbusClient extends EventTarget {
     this.#cancel("ready");
     this.#isRenewing = false;
     this.#failedRenewals = 0;
-    // At a random time: whoever came back together does not renew together.
+    // At a random time, so that clients that reconnected together do not renew together.
     this.#after("renew", seconds * 1000 * (0.5 + 0.3 * Math.random()), () => this.#renew());
     const isFirst = !this.#isReady;
     this.#isReady = true;
     if (isFirst) {
       this.#after("ping", PING_EVERY, () => this.#ping());
-      // A connection that ends right after it was let in must not be tried again at full speed.
+      // A connection that ends soon after "ready" must not reset the backoff.
       this.#after("settled", SETTLED_AFTER, () => (this.#attempts = 0));
     }
     for (const [roomId, room] of this.#rooms) {
@@ -271,7 +271,7 @@ export class ChatbusClient extends EventTarget {
     this.#setState("online");
   }
 
-  // Whether the ticket was fetched after the room was first asked for.
+  // Whether the ticket was fetched after the room's first subscribe.
   #isFresh(room) {
     return this.#sentTicket > room.ticketsBefore;
   }
@@ -291,7 +291,7 @@ export class ChatbusClient extends EventTarget {
   }
 
   #onEvent(frame, room) {
-    if (room.subscribing || !room.position) return; // the answer to the subscription will contain it
+    if (room.subscribing || !room.position) return; // the answer to subscribe will contain it
     const { epoch, offset } = room.position;
     if (frame.epoch !== epoch || frame.offset > offset + 1) {
       this.#askFor(frame.room_id);
@@ -308,7 +308,7 @@ export class ChatbusClient extends EventTarget {
   #onUnsubscribed({ room_id: roomId, reason }, room) {
     if (reason === "resync") {
       this.#await(room, this.#tickets);
-      // With jitter: everybody in the room does the same.
+      // With jitter, because every client in the room does the same.
       this.#renewSoon(this.#delay(room.attempts++));
     } else if (reason === "removed") {
       this.#rooms.delete(roomId);
@@ -339,8 +339,8 @@ export class ChatbusClient extends EventTarget {
 
   // Helpers ---------------------------------------------------------------------------------
 
-  // Full jitter: anything up to the bound, so that many browsers do not come back at once.
-  // `retryAfter` seconds, when the server has named some, come before that.
+  // Full jitter: a random delay up to the bound, so that clients do not all come back at once, after
+  // the `retryAfter` seconds that the server may have asked for.
   #delay(attempt, retryAfter = 0) {
     return retryAfter * 1000 + Math.random() * Math.min(LONGEST_DELAY, FIRST_DELAY * 2 ** attempt);
   }

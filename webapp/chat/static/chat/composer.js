@@ -1,4 +1,4 @@
-// The field to write in: Enter sends, Shift+Enter starts a new line.
+// The message field: Enter sends, Shift+Enter starts a new line.
 
 const SHOW_COUNT_FROM = 0.9;
 
@@ -43,7 +43,7 @@ export class Composer {
     onSend(text);
   }
 
-  // In characters as the server counts them, not in UTF-16 units.
+  // In code points, as the server counts, not in UTF-16 units.
   get #length() {
     return [...this.#field.value].length;
   }

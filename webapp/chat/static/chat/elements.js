@@ -1,4 +1,4 @@
-// Small pieces of page. Text only ever goes in as text.
+// Makes DOM nodes. Text is only ever set as text, never parsed as HTML.
 
 export function element(tag, { className, text, ...properties } = {}, ...children) {
   const node = document.createElement(tag);

@@ -1,4 +1,4 @@
-// Loads stored messages into the list: the latest, then older ones on demand.
+// Loads stored messages into the list: the latest page first, older ones on demand.
 
 import { call } from "./api.js";
 
@@ -34,12 +34,12 @@ export class History {
     this.#observer.observe(button);
   }
 
-  // The latest page. Call it again after the list was cleared.
+  // Loads the latest page. Call it again after the list was cleared.
   async load() {
     if (this.#isStopped) return;
     const generation = ++this.#generation;
     this.#newestStored = this.#oldestStored = null;
-    this.#hasMore = false; // until the page is there, every live message is shown
+    this.#hasMore = false; // until the page has come, every live message is shown
     this.#button.hidden = true;
     for (let wait = FIRST_WAIT; generation === this.#generation; wait = longer(wait)) {
       if (await this.#loadPage(generation, "")) break;
@@ -52,12 +52,12 @@ export class History {
     return this.#generation > 0;
   }
 
-  // What was stored since `load`. Call it when the socket began to follow the room after that.
+  // Loads what was stored since `load`. Call it when the socket subscribed after `load`.
   catchUp() {
     return this.#catchUp(this.#generation);
   }
 
-  // Nothing more is asked for, from now on.
+  // Stops all requests.
   stop() {
     this.#isStopped = true;
     this.#generation += 1;
@@ -73,19 +73,19 @@ export class History {
     this.#button.disabled = false;
     this.#isLoading = false;
     if (isLoaded) {
-      // Observed anew, it tells whether the reader still looks at the button.
+      // Observing it again reports whether the button is still in view.
       this.#observer.unobserve(this.#button);
       this.#observer.observe(this.#button);
     }
   }
 
-  // Whether a message belongs to what is loaded. An imported one may be older than that; on the
-  // page it would stand above a hole, so it is left to `loadOlder`.
+  // Whether a message belongs to the loaded range. An imported one may be older; it would leave a
+  // gap below it, so `loadOlder` loads it later.
   covers(id) {
     return !this.#hasMore || id > this.#oldestStored;
   }
 
-  // A message that came by the socket.
+  // Records a message that came by the socket.
   noteLive(id) {
     if (this.#oldestLive === null || id < this.#oldestLive) this.#oldestLive = id;
   }
@@ -105,8 +105,8 @@ export class History {
     return true;
   }
 
-  // The store is filled by a consumer of its own, which may be behind the socket: what lies
-  // between the newest stored message and the oldest live one is asked for until it is there.
+  // Another consumer fills the store and may be behind the socket: asks until the messages between
+  // the newest stored and the oldest live one have come.
   async #catchUp(generation) {
     for (let wait = FIRST_WAIT; this.#isBehind && generation === this.#generation; wait = longer(wait)) {
       await pause(wait);

@@ -1,4 +1,4 @@
-// The panel of members: list, invite, remove, leave.
+// The members panel: lists, invites and removes members; leaves the room.
 
 import { call } from "./api.js";
 import { avatar, element } from "./elements.js";
@@ -29,7 +29,7 @@ export class Members {
     await this.#load();
   }
 
-  // Who is in the room now; the list names the first hundred.
+  // Marks the members who are in the room now; the server lists at most the first hundred.
   showPresent({ users, count }) {
     this.#present = new Set(users.map(({ id }) => id));
     byId("present-count").textContent = count ? `${count} here now` : "";
@@ -98,7 +98,7 @@ export class Members {
     try {
       await call("POST", `${this.#room}/invitations`, { body: { email: field.value } });
       note.className = "help";
-      note.textContent = `${field.value} is invited. Whoever has an account with this address is a member now.`;
+      note.textContent = `${field.value} is invited. If this address has an account, its owner is a member now.`;
       field.value = "";
     } catch (error) {
       note.className = "error";

@@ -1,4 +1,4 @@
-// The messages on the page, in the order of their ids, each once.
+// The messages on the page, in the order of their ids, each of them once.
 
 import { avatar, dayName, element, timeElement } from "./elements.js";
 
@@ -13,7 +13,7 @@ export class MessageList {
   #nodes = new Map(); // id -> li
   #days = new Map(); // id -> the day line above it
   #isAtEnd = true; // whether the reader is, and wants to stay, at the newest message
-  #top = 0; // where the list was scrolled to last
+  #top = 0; // the last scroll position
 
   constructor({ list, scroller, newest }) {
     this.#list = list;
@@ -48,18 +48,18 @@ export class MessageList {
     if (count) this.#arrange(0);
   }
 
-  // Adds what is new, and replaces what has changed; the reader's place on the page stays.
+  // Adds new messages and replaces changed ones. The reader's scroll position stays.
   put(...messages) {
     this.#keepingPlace(() => messages.forEach((message) => this.#put(message)));
   }
 
-  // Whether `message` would stand under the newest one without a heading of its own.
+  // Whether `message` would follow the newest one without a heading of its own.
   continues(message) {
     const newest = this.#messages.at(-1);
     return newest !== undefined && dayName(newest.at) === dayName(message.at) && continues(newest, message);
   }
 
-  // What an edit or a deletion changes. A message that is not shown needs no change.
+  // Applies an edit or a deletion, if the message is shown.
   change(id, changes) {
     const message = this.#messages[this.#indexOf(id)];
     if (message?.id === id) this.put({ ...message, ...changes });
@@ -72,7 +72,8 @@ export class MessageList {
     this.#isAtEnd = true;
   }
 
-  // Told a frame late, when the list may have grown since: only who moved up has left the end.
+  // Scroll events come a frame late, when the list may have grown: only a reader who scrolled up
+  // has left the end.
   #onScroll() {
     const { scrollHeight, scrollTop, clientHeight } = this.#scroller;
     const isNear = scrollHeight - scrollTop - clientHeight < NEAR_BOTTOM;
@@ -83,7 +84,7 @@ export class MessageList {
 
   #keepingPlace(change) {
     if (this.#isAtEnd) {
-      change(); // the end is followed when the list has grown
+      change(); // the ResizeObserver scrolls to the end
       return;
     }
     const anchor = this.#firstVisible();
@@ -117,7 +118,7 @@ export class MessageList {
     this.#list.insertBefore(node, next ? (this.#days.get(next.id) ?? this.#nodes.get(next.id)) : null);
   }
 
-  // Whether a message begins a day, and whether it continues the one above it.
+  // Puts a day line above a message, and a heading unless it continues the message above.
   #arrange(index) {
     const message = this.#messages[index];
     if (!message) return;
@@ -134,7 +135,7 @@ export class MessageList {
     node.classList.toggle("first", beginsDay || !continues(previous, message));
   }
 
-  // Where `id` is or belongs. Most messages are newer than all others.
+  // The index of `id`, or where to insert it. Most messages are newer than all others.
   #indexOf(id) {
     let index = this.#messages.length;
     while (index > 0 && this.#messages[index - 1].id >= id) index -= 1;

@@ -31,7 +31,7 @@ export class Outgoing {
     this.#enqueue(message);
   }
 
-  // An event of this user came by the socket, often before the POST was answered.
+  // Takes an event of this user from the socket, which often comes before the POST is answered.
   arrived(event) {
     const message = this.#waiting.find(({ id, body, isFailed }) =>
       id ? id === event.id : !isFailed && body === event.data.body,
@@ -39,7 +39,7 @@ export class Outgoing {
     if (message) this.#forget(message);
   }
 
-  // One at a time, so that messages have the order in which they were written.
+  // Posts one message at a time, so that they keep the order in which they were written.
   #enqueue(message) {
     this.#queue = this.#queue.then(() => this.#post(message));
   }

@@ -1,4 +1,4 @@
-// The page of one room: puts history, socket, composer and members together.
+// The page of one room: connects history, socket, composer and members.
 
 import { call } from "./api.js";
 import { ChatbusClient } from "./chatbus-client.js";
@@ -34,7 +34,7 @@ const memberLines = {
   "room.created": ({ actor }) => `${actor.name} created the room`,
   "room.renamed": ({ actor, data }) => `${actor.name} renamed the room to ${data.name}`,
   "member.added": ({ actor, data }) => {
-    if (data.role === "owner") return null; // the room's creation says it
+    if (data.role === "owner") return null; // "created the room" says so
     return actor.id === data.user.id ? `${actor.name} joined` : `${actor.name} added ${data.user.name}`;
   },
   "member.removed": ({ actor, data }) =>
@@ -99,8 +99,8 @@ client.addEventListener("reset", () => {
   history.forgetLive();
   history.load();
 });
-// The history is asked for once the socket follows the room, so nothing falls in between. Without
-// a socket the room can still be read; what comes between then and the socket is asked for later.
+// The history loads once the socket has subscribed, so that no message is missed in between. Without
+// a socket the history loads anyway, and `catchUp` loads the rest once there is one.
 const withoutSocket = setTimeout(() => history.load(), 1_500);
 let isFollowing = false;
 client.addEventListener("subscribed", () => {

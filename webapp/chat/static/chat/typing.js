@@ -1,4 +1,4 @@
-// The line that says who is typing. What it says holds for a few seconds, then it is empty again.
+// The line that says who is typing. It is cleared after a few seconds.
 
 const HOLDS = 3_500;
 const MOST_NAMES = 3;
