@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-import sys
 from collections.abc import Callable, Coroutine
 from contextlib import AbstractContextManager, AsyncExitStack, closing, nullcontext
 from functools import partial
@@ -27,7 +26,6 @@ from bridge.hub.presence import PresenceReporter
 from bridge.hub.pubsub import PubSub
 from bridge.hub.registry import ConnectionRegistry
 from bridge.settings import BridgeSettings
-from bridge.workers import Workers
 from bus.errors import SettingError, StoreUnavailable
 from bus.rooms.ended_sessions import SessionLogReader
 from bus.rooms.log_reader import RoomLogReader
@@ -46,23 +44,11 @@ BACKLOG = 4_096
 
 
 def main(environment: Environment) -> None:
+    """Serves until SIGTERM or SIGINT."""
     settings = BridgeSettings.from_environment(environment)
-    if settings.workers == 1:
-        _serve(settings, environment, notify_ready)
-        return
-
-    def work(number: int, on_ready: Callable[[], object]) -> None:
-        _serve(settings, _with_own_ops_port(environment, number), on_ready)
-
-    code = Workers(settings.workers, work).run()
-    if code:
-        sys.exit(code)
-
-
-def _with_own_ops_port(environment: Environment, number: int) -> Environment:
-    """Where a port is given, worker ``number`` has the one that is so much further on."""
-    port = environment.integer("OPS_PORT", 0, minimum=0, maximum=65_535)
-    return Environment({**environment.values, "OPS_PORT": str(port and port + number)})
+    _collect_seldom()
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_main(settings, environment))
 
 
 def _collect_seldom() -> None:
@@ -72,17 +58,7 @@ def _collect_seldom() -> None:
     gc.set_threshold(20_000, 50, 100)
 
 
-def _serve(
-    settings: BridgeSettings, environment: Environment, on_ready: Callable[[], object]
-) -> None:
-    _collect_seldom()
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_main(settings, environment, on_ready))
-
-
-async def _main(
-    settings: BridgeSettings, environment: Environment, on_ready: Callable[[], object]
-) -> None:
+async def _main(settings: BridgeSettings, environment: Environment) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     on_stop_signals(lambda: loop.call_soon_threadsafe(stop.set))
@@ -90,7 +66,7 @@ async def _main(
     def serve_ops(redis: Check) -> AbstractContextManager[object]:
         return closing(start_ops(environment, ready=Probes({"redis": redis})))
 
-    await run(settings, stop, on_ready=on_ready, serve_ops=serve_ops)
+    await run(settings, stop, on_ready=notify_ready, serve_ops=serve_ops)
 
 
 async def run(

@@ -11,16 +11,16 @@ from bus.errors import SettingError
 from bus.runtime.settings import Environment
 from bus.ticket import KeySet
 
-# For Redis, logs, the health listener and whatever Python opens.
+# Open files for Redis, logs, the health listener and Python itself.
 OTHER_FILES = 200
-# For sockets, at least.
+# Open files that must remain for sockets.
 LEAST_FILES = 50
 
 
 @dataclass(frozen=True, slots=True)
 class BridgeSettings:
     """``heartbeat``, ``silence`` (see PubSub), ``verify_every`` (see Hub) and ``drain`` (see
-    Acceptor) are in seconds; ``compression`` is a number of bits (see client.compression)."""
+    Acceptor) are in seconds; ``compression`` is in bits (see bridge.client.compression)."""
 
     host: str
     port: int
@@ -34,7 +34,6 @@ class BridgeSettings:
     silence: float = 15.0
     verify_every: float = 5.0
     drain: float = 10.0
-    workers: int = 1
 
     @classmethod
     def from_environment(cls, environment: Environment) -> BridgeSettings:
@@ -52,7 +51,6 @@ class BridgeSettings:
             proxies=environment.proxies("BRIDGE_TRUSTED_PROXIES", networks=False),
             compression=_compression(environment),
             limits=_limits(environment),
-            workers=environment.integer("BRIDGE_WORKERS", 1, minimum=1, maximum=64),
             drain=environment.seconds("BRIDGE_DRAIN", 10.0, minimum=0.0, maximum=600.0),
         )
 
@@ -86,7 +84,7 @@ def _limits(environment: Environment) -> Limits:
 
 
 def take_files() -> int:
-    """Takes as many open files as this process may have, and returns how many that is."""
+    """Raises the limit of open files as far as this process may, and returns it."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     return 2**30 if most == resource.RLIM_INFINITY else most

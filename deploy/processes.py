@@ -6,6 +6,7 @@ import importlib
 from types import ModuleType
 
 from bus.errors import SettingError
+from bus.runtime.settings import Environment
 
 PROCESSES = {
     "web": "webapp.project.server",
@@ -17,6 +18,11 @@ PROCESSES = {
     "outbox_relay": "webapp.outbox.relay",
 }
 """Process name → the module whose ``main(environment)`` runs it."""
+
+
+def bridge_workers(environment: Environment) -> int:
+    """How many bridges share a port: BRIDGE_WORKERS. Raises SettingError."""
+    return environment.integer("BRIDGE_WORKERS", 1, minimum=1, maximum=64)
 
 
 def load(module: str, *, extra: str) -> ModuleType:

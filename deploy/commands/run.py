@@ -6,7 +6,7 @@ import argparse
 
 from bus.errors import SettingError
 from bus.runtime.settings import Environment
-from deploy.processes import PROCESSES, load
+from deploy.processes import PROCESSES, bridge_workers, load
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,5 +25,9 @@ def run(arguments: argparse.Namespace, environment: Environment) -> int:
         if name != "bridge":
             raise SettingError("--workers", f"is for bridge, not for {name}")
         environment = Environment({**environment.values, "BRIDGE_WORKERS": arguments.workers})
+    if name == "bridge" and (workers := bridge_workers(environment)) > 1:
+        from deploy.local.bridges import run_bridges
+
+        return run_bridges(workers, environment)
     load(PROCESSES[name], extra=name).main(environment)
     return 0

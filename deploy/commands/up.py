@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
 
 from bus.runtime.settings import Environment
 from bus.topology import EVENT_CONSUMERS
-from deploy.local.child import Program
+from deploy.local.child import Program, chatbus_command
 from deploy.local.data_folder import DataFolder
 from deploy.local.embedded import embed
 from deploy.local.ports import authority, ops_targets, ports_from, show
@@ -112,9 +111,7 @@ def _start(
 def _program(
     name: str, words: tuple[str, ...], environment: Mapping[str, str], *, once: bool = False
 ) -> Program:
-    # -P: a folder `bus` or `deploy` where the command was given is not ours.
-    command = (sys.executable, "-P", "-m", "deploy.cli", *words)
-    return Program(name=name, command=command, environment=environment, once=once)
+    return Program(name=name, command=chatbus_command(*words), environment=environment, once=once)
 
 
 def _settings(

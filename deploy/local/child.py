@@ -7,6 +7,7 @@ import secrets
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -29,7 +30,8 @@ class Program:
     """What to run, and how it tells that it is ready.
 
     ``answers`` asks a server that cannot notify. ``once`` is for a command that is to end with
-    exit code 0. Its output goes to ``log``, or to this process's standard error.
+    exit code 0. Its output goes to ``log``, or to this process's standard error. The kernel sends
+    it ``signal_if_orphaned`` when this process dies.
     """
 
     name: str
@@ -38,6 +40,13 @@ class Program:
     log: Path | None = None
     answers: Callable[[], bool] | None = None
     once: bool = False
+    signal_if_orphaned: signal.Signals = signal.SIGKILL
+
+
+def chatbus_command(*words: str) -> tuple[str, ...]:
+    """``chatbus`` with ``words``, run by this interpreter."""
+    # -P: a folder `bus` or `deploy` in the working directory must not be imported.
+    return (sys.executable, "-P", "-m", "deploy.cli", *words)
 
 
 class Child:
@@ -156,7 +165,7 @@ class Child:
                 # A group of its own: the terminal's Ctrl-C reaches the supervisor alone, which
                 # then stops its children in order.
                 process_group=0,
-                preexec_fn=die_with_parent(),  # noqa: PLW1509 - there are no threads
+                preexec_fn=die_with_parent(self.program.signal_if_orphaned),  # noqa: PLW1509 - there are no threads
             )
 
     @staticmethod

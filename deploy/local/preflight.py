@@ -10,6 +10,7 @@ from bus.errors import RetryableError, SettingError
 from bus.runtime.settings import Environment
 from bus.ticket import KeySet
 from deploy.local.ports import authority
+from deploy.processes import bridge_workers
 
 REACH_SECONDS = 5.0
 URLS = ("DATABASE_URL", "BROKER_URL", "REDIS_URL", "MONGO_URL")
@@ -36,6 +37,9 @@ def check_settings(environment: Environment) -> None:
     """Raises SettingError for a setting that is given and cannot be used."""
     for name in (*URLS, "BROKER_API_URL"):
         environment.optional_url(name)
+    if bridge_workers(environment) > 1:
+        more = "run several with: chatbus run bridge --workers N"
+        raise SettingError("BRIDGE_WORKERS", f"chatbus up runs one bridge; {more}")
     environment.ca_file()
     environment.allowed_hosts()
     environment.origins()

@@ -7,7 +7,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import time
 import uuid
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ from urllib.parse import urlsplit
 
 import psutil
 import pytest
+import requests
 
 from bridge.limits import Limits
 from bus.rooms.log_writer import RoomLogWriter
@@ -29,7 +29,8 @@ from tests.contract.chat import (
     posted,
     ticket,
 )
-from tests.support.ports import HOST, free_port, is_open
+from tests.support.command import COMMAND
+from tests.support.ports import HOST, free_port, free_ports, is_open
 from tests.support.wait import wait_until
 
 ALICE, BOB = 1, 2
@@ -170,8 +171,8 @@ class TestProcess:
     ) -> None:
         with _process(environment | {name: value}) as process:
             _, errors = process.communicate(timeout=chat.SECONDS)
-        assert process.returncode != 0
-        assert f"SettingError: {name}:" in errors
+        assert process.returncode == 2
+        assert f"chatbus: {name}:" in errors
 
     def test_a_taken_port_is_named(self, environment: dict[str, str]) -> None:
         with (
@@ -179,18 +180,14 @@ class TestProcess:
             _process(environment) as process,
         ):
             _, errors = process.communicate(timeout=chat.SECONDS)
-        assert f"SettingError: BRIDGE_PORT: cannot listen on {HOST}:" in errors
+        assert f"chatbus: BRIDGE_PORT: cannot listen on {HOST}:" in errors
 
 
 @contextmanager
 def _process(environment: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
     """Killed at the end, with what it has started, if it still runs then."""
-    code = (
-        "import os; from bridge.server import main; from bus.runtime.settings import Environment;"
-        "main(Environment(os.environ))"
-    )
     with subprocess.Popen(
-        [sys.executable, "-c", code],
+        [*COMMAND, "run", "bridge"],
         env=os.environ | environment,
         stderr=subprocess.PIPE,
         text=True,
@@ -203,7 +200,7 @@ def _process(environment: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
                 os.killpg(process.pid, signal.SIGKILL)
 
 
-class TestWorkers:
+class TestSeveralBridges:
     @pytest.fixture
     def environment(self, redis_url: str) -> dict[str, str]:
         return {
@@ -215,6 +212,18 @@ class TestWorkers:
             "TICKET_KEYS": ":".join(KEYS.keys[0]),
         }
 
+    def test_each_has_health_of_its_own(self, environment: dict[str, str], tmp_path: Path) -> None:
+        first = free_ports(2)
+        with _ready(environment | {"OPS_PORT": str(first)}, tmp_path):
+            for port in (first, first + 1):
+                assert requests.get(f"http://{HOST}:{port}/health/ready", timeout=10).ok
+
+    def test_a_wrong_setting_is_named_once(self, environment: dict[str, str]) -> None:
+        with _process(environment | {"TICKET_KEYS": "short:secret"}) as process:
+            _, errors = process.communicate(timeout=chat.SECONDS)
+        assert process.returncode == 2
+        assert errors.count("TICKET_KEYS:") == 1
+
     def test_they_share_a_port_and_one_that_dies_is_replaced(
         self, environment: dict[str, str], tmp_path: Path, writer: RoomLogWriter
     ) -> None:
@@ -222,35 +231,38 @@ class TestWorkers:
         url = f"ws://{HOST}:{environment['BRIDGE_PORT']}/"
         with _ready(environment, tmp_path) as process:
             parent = psutil.Process(process.pid)
-            workers = parent.children()
-            assert len(workers) == 2
+            bridges = parent.children()
+            assert len(bridges) == 2
             with ExitStack() as browsers:
                 # The kernel shares them out by their ports; among 40 both have some.
                 people = [browsers.enter_context(Browser(url)) for _ in range(40)]
                 for number, person in enumerate(people):
                     person.authenticate(number + 1, room_id)
                     person.subscribe(room_id)
-                assert all(_sockets(worker) > 0 for worker in workers)
+                assert all(_sockets(bridge) > 0 for bridge in bridges)
                 writer.append([posted(room_id, "hi")])
                 assert [person.bodies(1) for person in people] == [["hi"]] * 40
-            workers[0].kill()
-            wait_until(lambda: not workers[0].is_running(), what="it is dead and reaped")
+            bridges[0].kill()
+            wait_until(lambda: not bridges[0].is_running(), what="it is dead and reaped")
             wait_until(lambda: len(parent.children()) == 2, what="there is another one")
             with Browser(url) as browser:
                 browser.authenticate(ALICE)
             process.send_signal(signal.SIGTERM)
             assert process.wait(chat.SECONDS) == 0
-            assert not any(worker.is_running() for worker in workers)
+            assert not any(bridge.is_running() for bridge in bridges)
 
     def test_they_do_not_outlive_their_parent(
         self, environment: dict[str, str], tmp_path: Path
     ) -> None:
         with _ready(environment, tmp_path) as process:
-            workers = psutil.Process(process.pid).children()
-            assert len(workers) == 2
-            process.kill()
-            psutil.wait_procs(workers, timeout=chat.SECONDS)
-            assert not any(worker.is_running() for worker in workers)
+            bridges = psutil.Process(process.pid).children()
+            assert len(bridges) == 2
+            with Browser(f"ws://{HOST}:{environment['BRIDGE_PORT']}/") as browser:
+                browser.authenticate(ALICE)
+                process.kill()
+                assert browser.close_code()[0] == 1012, "they drain"
+            psutil.wait_procs(bridges, timeout=chat.SECONDS)
+            assert not any(bridge.is_running() for bridge in bridges)
             assert not is_open(int(environment["BRIDGE_PORT"]))
 
     def test_a_taken_port_ends_all_of_them(self, environment: dict[str, str]) -> None:
@@ -289,5 +301,5 @@ def _ready(environment: dict[str, str], folder: Path) -> Iterator[subprocess.Pop
             yield process
 
 
-def _sockets(worker: psutil.Process) -> int:
-    return len([c for c in worker.net_connections("tcp") if c.status == psutil.CONN_ESTABLISHED])
+def _sockets(bridge: psutil.Process) -> int:
+    return len([c for c in bridge.net_connections("tcp") if c.status == psutil.CONN_ESTABLISHED])

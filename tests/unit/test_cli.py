@@ -95,6 +95,7 @@ def test_an_unknown_process_gets_the_accepted_ones() -> None:
         ("MONGO_URL", "mysql://127.0.0.1/"),
         ("DATABASE_URL", "oracle://127.0.0.1/"),
         ("TICKET_KEYS", "k1:short"),
+        ("BRIDGE_WORKERS", "2"),
         ("LOG_LEVEL", "LOUD"),
         ("LOG_FORMAT", "xml"),
     ],
