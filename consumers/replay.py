@@ -19,6 +19,7 @@ from datetime import UTC, datetime
 from importlib import import_module
 
 from bus import events
+from bus.admin.queue_names import queue_named, short_name
 from bus.consuming.backfill import CLOCK_SKEW
 from bus.errors import InvalidEvent, PermanentError, RetryableError, SettingError
 from bus.events import Event
@@ -26,7 +27,7 @@ from bus.message import Delivery
 from bus.runtime.process import stop_event
 from bus.runtime.progress_bar import progress_bar
 from bus.runtime.settings import Environment
-from bus.topology import ARCHIVE, EVENT_CONSUMERS
+from bus.topology import ARCHIVE, EVENT_CONSUMERS, EVENT_QUEUES
 from bus.transport import has_streams
 from bus.transport.rabbitmq.stream import BATCH, TURN_SECONDS, StreamFeed, first_of, offset_of
 
@@ -85,11 +86,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         f"for good, which the log names, and has the others; {STOPPED}: stopped before the end of "
         "the archive."
     )
-    parser.add_argument("--into", required=True, choices=list(EVENT_CONSUMERS), help="whose sink")
+    names = f"{', '.join(EVENT_CONSUMERS)}, or the queue's name"
+    parser.add_argument("--into", required=True, metavar="NAME", help=f"whose sink: {names}")
     parser.add_argument("--from", dest="start", type=_time, help="first event time, ISO 8601")
     parser.add_argument("--to", dest="end", type=_time, help="event time to stop before")
     parser.add_argument("--room", type=uuid.UUID, help="only this room's events")
     parser.add_argument("--dry-run", action="store_true", help="count only, write nothing")
+    parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace, environment: Environment) -> int:
@@ -102,12 +105,13 @@ def run(arguments: argparse.Namespace, environment: Environment) -> int:
     if not has_streams(url):
         raise SettingError("BROKER_URL", "replay reads a RabbitMQ stream; accepted is amqp://…")
     selection = _selection(arguments)
+    into = short_name(queue_named("--into", arguments.into, EVENT_QUEUES, "has no sink"))
     stop = stop_event()
     with ExitStack() as stack:
-        store = _count if arguments.dry_run else _open_store(arguments.into, environment, stack)
-        outcome = replay(url, selection, arguments.into, store, stop)
+        store = _count if arguments.dry_run else _open_store(into, environment, stack)
+        outcome = replay(url, selection, into, store, stop)
     if outcome.is_whole and not (outcome.replayed or outcome.refused):
-        _explain_nothing(url, selection, arguments.into)
+        _explain_nothing(url, selection, into)
     _report("would be replayed" if arguments.dry_run else "replayed", outcome.replayed)
     if outcome.refused:
         _report("refused by the sink; the log says why", outcome.refused)

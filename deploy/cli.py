@@ -1,64 +1,66 @@
-"""The ``chatbus`` command. It imports only what the given word needs."""
+"""The ``chatbus`` command. It imports only the module of the given word."""
 
 from __future__ import annotations
 
 import argparse
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import NoReturn
 
 from bus.errors import BusError, SettingError
 from bus.runtime.log_format import configure_logging
 from bus.runtime.settings import Environment
+from deploy.plain_text import show_every_character
 from deploy.processes import load
 
-# Word → its help and the module with its ``add_arguments(parser)`` and
-# ``run(arguments, environment) -> exit code``.
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """A word of the command. ``add_arguments`` names a function of ``module`` that adds the
+    word's arguments to a parser and sets ``run(arguments, environment) -> exit code`` as a
+    default of it.
+    """
+
+    help: str
+    module: str
+    add_arguments: str = "add_arguments"
+
+
 WORDS = {
-    "up": ("run all of chatbus on this machine", "deploy.commands.up"),
-    "run": ("run one process", "deploy.commands.run"),
-    "migrate": ("bring the database to this version", "webapp.project.migrate"),
-    "import": ("publish a file of messages", "webapp.importing.command"),
-    "replay": ("feed the archive to one consumer again", "consumers.replay"),
-    "topology": ("compare the broker with the code, and make it agree", "deploy.commands.topology"),
-    "deadletters": ("look at dead letters, redrive or drop them", "deploy.commands.deadletters"),
-    "trace": ("say where a message is", "deploy.commands.trace"),
-    "status": ("show queues, servers and processes", "deploy.commands.status"),
-    "pause": ("stop a queue's consumers, and let it fill", "deploy.commands.pause"),
-    "resume": ("let a paused queue's consumers go on", "deploy.commands.resume"),
-    "asyncapi": ("describe the bus and the socket as AsyncAPI", "deploy.commands.asyncapi"),
+    "up": Word("run all of chatbus on this machine", "deploy.commands.up"),
+    "run": Word("run one process", "deploy.commands.run"),
+    "migrate": Word("bring the database to this version", "webapp.project.migrate"),
+    "import": Word("publish a file of messages", "webapp.importing.command"),
+    "replay": Word("feed the archive to one consumer again", "consumers.replay"),
+    "topology": Word(
+        "compare the broker with the code, and make it agree", "deploy.commands.topology"
+    ),
+    "deadletters": Word("list, show, redrive or drop dead letters", "deploy.commands.deadletters"),
+    "trace": Word("show where a message is", "deploy.commands.trace"),
+    "status": Word("show queues, servers and processes", "deploy.commands.status"),
+    "pause": Word("stop a queue's consumers, and let it fill", "deploy.commands.pause"),
+    "resume": Word(
+        "start a paused queue's consumers again", "deploy.commands.pause", "add_resume_arguments"
+    ),
+    "asyncapi": Word("describe the bus and the socket as AsyncAPI", "deploy.commands.asyncapi"),
 }
 
 
 class Parser(argparse.ArgumentParser):
-    """Says in one line what was wrong.
-
-    ``fill`` adds the arguments, not before they are needed: only then is the module imported
-    that knows them.
-    """
-
-    def __init__(self, *, fill: Callable[[Parser], None] | None = None, **options: object) -> None:
-        super().__init__(**options)  # type: ignore[arg-type]
-        self._fill = fill
-
-    def parse_known_args(self, args=None, namespace=None):  # type: ignore[no-untyped-def]
-        fill, self._fill = self._fill, None
-        if fill:
-            fill(self)
-        return super().parse_known_args(args, namespace)
+    """Prints an error as one line."""
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command and returns its exit code: 2 for bad input, 1 for what went wrong."""
+def main(words: Sequence[str] | None = None) -> int:
+    """Runs the command and returns its exit code: 2 for bad input, 1 for a failure."""
+    show_every_character(sys.stdout, sys.stderr)
     try:
-        parsed = _parser().parse_args(arguments)
-        code = _run(parsed)
+        code = _run(sys.argv[1:] if words is None else words)
         sys.stdout.flush()
         return code
     except SettingError as error:
@@ -66,52 +68,51 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BusError as error:
         return _complain(error, 1)
     except BrokenPipeError:
-        # The reader has gone, as in `| head`: what is left goes nowhere, and quietly.
+        # The reader has gone, as in `| head`: drop the rest of the output without an error.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except KeyboardInterrupt:
         return 130
 
 
+def _run(words: Sequence[str]) -> int:
+    """The first word is parsed alone: only then it is known which module to import."""
+    parser = _parser()
+    first = parser.parse_args(words[:1])
+    if first.version:
+        return _show_version()
+    if first.word is None:
+        parser.error(f"missing command; choose one of {', '.join(WORDS)}")
+    arguments = _word_parser(first.word).parse_args(words[1:])
+    if first.word != "up" and arguments.data:
+        _take_settings_from(arguments.data)
+    environment = Environment(os.environ)
+    configure_logging(getattr(arguments, "process", first.word), environment)
+    return int(arguments.run(arguments, environment))
+
+
 def _parser() -> Parser:
+    """Knows the words and their help, but none of their arguments."""
     parser = Parser(prog="chatbus", description="Real-time chat on a message bus.")
     parser.add_argument("--version", action="store_true", help="show the version and exit")
     words = parser.add_subparsers(dest="word", metavar="WORD", parser_class=Parser)
-    for word, (help_text, _) in WORDS.items():
-        words.add_parser(
-            word, help=help_text, description=f"{help_text.capitalize()}.", fill=_filler(word)
-        )
+    for name, word in WORDS.items():
+        words.add_parser(name, help=word.help, add_help=False)
     return parser
 
 
-def _filler(word: str) -> Callable[[Parser], None]:
-    def fill(parser: Parser) -> None:
-        if word != "up":
-            parser.add_argument(
-                "--data",
-                type=Path,
-                metavar="DIR",
-                help="take what the environment does not set from the `chatbus up` on DIR",
-            )
-        _module(word).add_arguments(parser)
-
-    return fill
-
-
-def _module(word: str) -> ModuleType:
-    return load(WORDS[word][1], extra="all")
-
-
-def _run(arguments: argparse.Namespace) -> int:
-    if arguments.version:
-        return _show_version()
-    if arguments.word is None:
-        raise SettingError("WORD", f"is not given; accepted are {', '.join(WORDS)}")
-    if arguments.word != "up" and arguments.data:
-        _take_settings_from(arguments.data)
-    environment = Environment(os.environ)
-    configure_logging(getattr(arguments, "process", arguments.word), environment)
-    return int(_module(arguments.word).run(arguments, environment))
+def _word_parser(name: str) -> Parser:
+    word = WORDS[name]
+    parser = Parser(prog=f"chatbus {name}", description=f"{word.help.capitalize()}.")
+    if name != "up":
+        parser.add_argument(
+            "--data",
+            type=Path,
+            metavar="DIR",
+            help="take what the environment does not set from the `chatbus up` on DIR",
+        )
+    getattr(load(word.module, extra="all"), word.add_arguments)(parser)
+    return parser
 
 
 def _show_version() -> int:

@@ -42,6 +42,12 @@ def create(url: str, queues: Sequence[Queue]) -> None:
     open_left_gate(url)
 
 
+def has_exchanges_of(url: str, queue: Queue) -> bool:
+    """Whether the broker has every exchange that ``queue`` and its dead letters need."""
+    with closing(TopologyEditor(url)) as editor:
+        return all(map(editor.has_exchange, layout_of([queue]).exchanges))
+
+
 def remove(url: str, api: Management, extra: Difference, found: Layout) -> None:
     """Removes what is extra and of ours, where nothing is lost with it.
 

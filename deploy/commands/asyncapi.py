@@ -43,10 +43,11 @@ REQUEST = "request"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = "Prints an AsyncAPI 3.0 document of the bus and the socket, as JSON."
+    parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace, environment: Environment) -> int:
-    print(json.dumps(document(), indent=2, ensure_ascii=False))
+    print(json.dumps(document(), indent=2))
     return 0
 
 

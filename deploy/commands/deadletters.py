@@ -10,14 +10,17 @@ from contextlib import closing
 from dataclasses import dataclass
 
 from bus.admin.dead_letters import DeadLetterQueue, dead_queue, open_dead_letters
+from bus.admin.queue_names import queue_named, short_name
 from bus.consuming.dead_letter import DeadLetter
 from bus.errors import SettingError
 from bus.publishing import Publisher
 from bus.runtime.settings import Environment
 from bus.topology import QUEUES, Queue
+from deploy.commands.flags import check_flags
 from deploy.inspect import dead_letter_view
 
 SHOWN = 100
+QUEUES_WITH_DEAD_LETTERS = tuple(queue for queue in QUEUES if queue.dead_letters)
 DONE = {"redrive": "redriven", "drop": "dropped"}
 
 Handle = Callable[[DeadLetterQueue, list[DeadLetter]], None]
@@ -42,7 +45,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "All others stay as they are. Exit code 1 if there is no letter of the given --id."
     )
     parser.add_argument("action", choices=["list", "show", *DONE])
-    parser.add_argument("--queue", metavar="NAME", help=f"of {', '.join(_queues())}")
+    names = ", ".join(short_name(queue) for queue in QUEUES_WITH_DEAD_LETTERS)
+    parser.add_argument("--queue", metavar="NAME", help=f"{names}, or the queue's name")
     parser.add_argument("--id", metavar="MESSAGE_ID", help="of the message")
     parser.add_argument("--reason", help="that it died of, as `list` shows it")
     parser.add_argument("--all", action="store_true", help="redrive or drop all there are")
@@ -54,14 +58,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--dry-run", action="store_true", help="change nothing, say what would be")
     parser.add_argument("--json", action="store_true", help="one JSON object a letter and line")
+    parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace, environment: Environment) -> int:
     """Raises SettingError for a bad selection, and what ``bus.admin.dead_letters`` raises."""
+    check_flags(arguments, {"--all": tuple(DONE), "--dry-run": tuple(DONE)})
     settles = arguments.action in DONE
     if settles and not (arguments.queue or arguments.id or arguments.reason or arguments.all):
         raise SettingError(
-            arguments.action, "says not which letters; give --queue, --id, --reason or --all"
+            arguments.action, "select dead letters with --queue, --id, --reason or --all"
         )
     search = Search(
         queues=_chosen_queues(arguments.queue),
@@ -145,21 +151,14 @@ def _chosen(letters: DeadLetterQueue, search: Search, limit: int) -> Iterator[li
             yield chosen
 
 
-def _queues() -> dict[str, Queue]:
-    return {queue.name: queue for queue in QUEUES if queue.dead_letters}
-
-
 def _chosen_queues(name: str | None) -> Sequence[Queue]:
-    """All, or the one that is meant: by its own name, its process's or its dead letters'."""
-    queues = _queues()
-    if name is None:
-        return tuple(queues.values())
-    for queue in queues.values():
-        if name in (queue.name, queue.name.removeprefix("chat."), dead_queue(queue).name):
+    """All, or the named one; the name of its dead-letter queue is accepted, too."""
+    for queue in QUEUES_WITH_DEAD_LETTERS:
+        if name == dead_queue(queue).name:
             return (queue,)
-    known = name in (queue.name for queue in QUEUES)
-    problem = "has no dead letters" if known else "is no queue"
-    raise SettingError("--queue", f"{name!r} {problem}; accepted are {', '.join(queues)}")
+    if name is None:
+        return QUEUES_WITH_DEAD_LETTERS
+    return (queue_named("--queue", name, QUEUES_WITH_DEAD_LETTERS, "has no dead letters"),)
 
 
 def _positive(text: str) -> int:

@@ -14,6 +14,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--workers", metavar="N", help="bridge only: so many processes on one port, from 1 to 64"
     )
+    parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace, environment: Environment) -> int:

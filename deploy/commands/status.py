@@ -1,8 +1,9 @@
-"""``chatbus status``: queues, servers and processes on one page, once or again and again."""
+"""``chatbus status``: queues, servers and processes on one page, once or repeatedly."""
 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -17,6 +18,7 @@ from deploy.inspect.status_view import lines, picture
 from deploy.local.preflight import URLS
 
 SAMPLE_SECONDS = 1.0
+WATCH_SECONDS = 2.0
 LONGEST_INTERVAL = 3_600.0
 
 
@@ -27,30 +29,43 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--watch", action="store_true", help="go on until Ctrl-C")
     parser.add_argument(
-        "--interval", type=float, default=2.0, metavar="S", help="of --watch (default: 2 seconds)"
+        "--interval",
+        type=float,
+        metavar="S",
+        help=f"of --watch (default: {WATCH_SECONDS:g} seconds)",
     )
     parser.add_argument(
         "--json", action="store_true", help="one JSON object, with --watch one a line"
     )
+    parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace, environment: Environment) -> int:
     """Shows the status; the exit status. Raises SettingError."""
-    if not 0.1 <= arguments.interval <= LONGEST_INTERVAL:
-        raise SettingError("--interval", f"accepted are seconds from 0.1 to {LONGEST_INTERVAL:g}")
+    seconds = _seconds(arguments)
     targets = targets_of(environment)
     if not targets and not any(environment.values.get(name) for name in URLS):
         raise SettingError(
             "status",
-            f"has nothing to look at; give --data DIR, or set OPS_TARGETS, {', '.join(URLS)}",
+            f"nothing to look at; give --data DIR, or set OPS_TARGETS, {', '.join(URLS)}",
         )
-    seconds = arguments.interval if arguments.watch else SAMPLE_SECONDS
     reports = _reports(environment, targets, seconds)
     if arguments.watch:
         _watch(reports, as_json=arguments.json)
     report = next(reports)
     _printer(as_json=arguments.json)(report)
     return 1 if report.problems else 0
+
+
+def _seconds(arguments: argparse.Namespace) -> float:
+    """The time between two looks. Raises SettingError."""
+    if arguments.interval is None:
+        return WATCH_SECONDS if arguments.watch else SAMPLE_SECONDS
+    if not arguments.watch:
+        raise SettingError("--interval", "is for --watch")
+    if not 0.1 <= arguments.interval <= LONGEST_INTERVAL:
+        raise SettingError("--interval", f"accepted are seconds from 0.1 to {LONGEST_INTERVAL:g}")
+    return float(arguments.interval)
 
 
 def _reports(
@@ -81,7 +96,7 @@ def _watch(reports: Iterator[Report], *, as_json: bool) -> None:
 
 def _printer(*, as_json: bool) -> Callable[[Report], None]:
     if as_json:
-        return lambda report: print(msgspec.json.encode(report).decode(), flush=True)
+        return lambda report: print(json.dumps(msgspec.to_builtins(report)), flush=True)
     if sys.stdout.isatty():
         from rich.console import Console
 

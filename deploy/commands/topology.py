@@ -1,4 +1,4 @@
-"""``chatbus topology``: the exchanges, queues and bindings of the code, and those of the broker."""
+"""``chatbus topology``: compares the broker's exchanges, queues and bindings with the code's."""
 
 from __future__ import annotations
 
@@ -10,14 +10,23 @@ from collections.abc import Sequence
 from bus.admin import topology_apply
 from bus.admin.broker_layout import find_layout
 from bus.admin.definitions import definitions
+from bus.admin.queue_names import queue_named
 from bus.admin.topology_plan import Difference, Layout, compare, compare_one
 from bus.errors import BrokerUnavailable, QueueBusy, QueueInUse, SettingError
 from bus.runtime.settings import Environment
 from bus.topology import ARCHIVE, GATE, QUEUES, Queue
 from bus.transport import declare, has_streams, management_api
 from bus.transport.rabbitmq.management_api import QueueInfo
+from deploy.commands.flags import check_flags
 
 DIFFERENT = 3
+FLAGS = {
+    "--json": ("plan", "apply"),
+    "--dry-run": ("plan", "apply"),
+    "--recreate": ("apply",),
+    "--quiet": ("apply",),
+    "--vhost": ("export",),
+}
 DONE = {"missing": "created", "different": "recreated", "extra": "removed"}
 
 
@@ -29,28 +38,39 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "change an exchange, or with --recreate a queue."
     )
     parser.add_argument("action", choices=["plan", "apply", "export"])
-    parser.add_argument("--queue", metavar="NAME", help="this one only, with its dead letters")
-    parser.add_argument("--json", action="store_true", help="plan: print one JSON object")
+    parser.add_argument(
+        "--queue",
+        metavar="NAME",
+        help="this one only, with its dead letters: mongo_writer, chat.mongo_writer, …; apply "
+        "makes all queues if an exchange of it is missing",
+    )
+    parser.add_argument(
+        "--json", action="store_true", help="plan, apply --dry-run: print one JSON object"
+    )
     parser.add_argument("--dry-run", action="store_true", help="apply: change nothing, only plan")
     parser.add_argument(
         "--recreate",
         action="store_true",
-        help="apply: make queues with other arguments anew, as soon as their consumers have "
-        "emptied them; what they should get is refused meanwhile",
+        help="apply: recreate queues whose arguments differ, once their consumers have emptied "
+        "them; until then the broker refuses new messages for them",
     )
     parser.add_argument(
         "--quiet", action="store_true", help="apply: print only what could not be done"
     )
     parser.add_argument("--vhost", help="export: virtual host (default: that of BROKER_URL)")
+    parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace, environment: Environment) -> int:
-    """Raises SettingError, or BrokerUnavailable when the broker cannot be asked."""
+    """Raises SettingError, or BrokerUnavailable when the broker does not answer."""
+    check_flags(arguments, FLAGS)
     if arguments.action == "export":
-        return _export(arguments.vhost, environment)
+        return _export(arguments.vhost, arguments.queue, environment)
     command = _Topology(environment, arguments.queue, quiet=arguments.quiet)
     if arguments.action == "plan" or arguments.dry_run:
         return command.plan(as_json=arguments.json)
+    if arguments.json:
+        raise SettingError("--json", "apply prints lines; accepted is apply --dry-run --json")
     return command.apply(recreate=arguments.recreate)
 
 
@@ -67,7 +87,7 @@ class _Topology:
         self._url = environment.broker_url()
         self._api = management_api(environment)
         self._everything = wanted_queues(environment)
-        self._chosen = _choose(self._everything, name)
+        self._chosen = queue_named("--queue", name, self._everything) if name else None
         self._quiet = quiet
 
     def plan(self, *, as_json: bool) -> int:
@@ -83,11 +103,11 @@ class _Topology:
         differences = self._compare(found)
         if self._refuse_other_exchanges(differences):
             return DIFFERENT
-        self._create(differences, found)
+        differences = self._create(differences, found)
         kept = [d for d in differences if not self._settle(d, found, recreate=recreate)]
         if not differences:
             self._say("nothing to do")
-        # What is only too much is no reason to stop a deployment, nor is an older queue.
+        # An extra queue or an older one must not stop a deployment.
         return DIFFERENT if recreate and any(d.kind == "different" for d in kept) else 0
 
     def _find(self) -> Layout:
@@ -99,9 +119,14 @@ class _Topology:
         return compare(self._everything, found)
 
     def _create_blindly(self, reason: BrokerUnavailable) -> int:
-        """Without the management API: declaring needs none."""
-        self._declare(only_chosen=True)
-        self._say(f"declared {self._chosen.name if self._chosen else 'all queues'}")
+        """Without the management API, which declaring does not need."""
+        one = (
+            self._chosen
+            if self._chosen and topology_apply.has_exchanges_of(self._url, self._chosen)
+            else None
+        )
+        self._declare(one)
+        self._say(f"declared {one.name if one else 'all queues'}")
         self._say(f"could not compare with what the broker has: {reason}")
         return 0
 
@@ -110,29 +135,36 @@ class _Topology:
         for difference in others:
             print(
                 f"nothing changed: exchange {difference.name}: {difference.detail}; an exchange "
-                "cannot be changed: stop who publishes, delete it by hand, and apply again"
+                "cannot be changed: stop all publishers, delete it by hand, and apply again"
             )
         return bool(others)
 
-    def _create(self, differences: Sequence[Difference], found: Layout) -> None:
-        # A new exchange needs all its bindings, and behind a gate that was left anything may be
-        # missing.
+    def _create(self, differences: list[Difference], found: Layout) -> list[Difference]:
+        """Makes what is missing; all that differed, with what had to be made besides.
+
+        A new exchange needs all its queues: RabbitMQ confirms an event that reaches only some.
+        Behind a gate that was left, anything may be missing.
+        """
         whole = any(queue.name == GATE.name for queue in found.queues) or any(
             d.kind == "missing" and d.what == "exchange" for d in differences
         )
+        if whole:
+            others = [d for d in compare(self._everything, found) if d.kind == "missing"]
+            differences = [*differences, *(d for d in others if d not in differences)]
         if whole or any(d.kind == "missing" for d in differences):
-            self._declare(only_chosen=not whole)
+            self._declare(None if whole else self._chosen)
+        return differences
 
-    def _declare(self, *, only_chosen: bool) -> None:
-        if self._chosen and only_chosen:
-            declare(self._url, [self._chosen])
+    def _declare(self, one: Queue | None) -> None:
+        if one:
+            declare(self._url, [one])
         elif self._api:
             topology_apply.create(self._url, self._everything)
         else:
             declare(self._url, self._everything)
 
     def _settle(self, difference: Difference, found: Layout, *, recreate: bool) -> bool:
-        """Whether ``difference`` is gone now; if not, says why."""
+        """Whether ``difference`` is gone now; prints why if it is not."""
         try:
             self._change(difference, found, recreate=recreate)
         except (QueueInUse, QueueBusy) as error:
@@ -152,20 +184,11 @@ class _Topology:
             queue = _by_name(self._everything)[difference.name]
             topology_apply.recreate(self._url, self._api, queue, difference.item, found)
         else:
-            raise QueueInUse(f"{difference.detail}; apply --recreate makes it anew, once empty")
+            raise QueueInUse(f"{difference.detail}; apply --recreate replaces it once it is empty")
 
     def _say(self, line: str) -> None:
         if not self._quiet:
             print(line)
-
-
-def _choose(queues: Sequence[Queue], name: str | None) -> Queue | None:
-    if name is None:
-        return None
-    choice = {queue.name: queue for queue in queues}
-    if name not in choice:
-        raise SettingError("--queue", f"{name!r} is no queue; accepted are {', '.join(choice)}")
-    return choice[name]
 
 
 def _by_name(queues: Sequence[Queue]) -> dict[str, Queue]:
@@ -174,15 +197,17 @@ def _by_name(queues: Sequence[Queue]) -> dict[str, Queue]:
     return {queue.name: queue for queue in (*queues, *dead)}
 
 
-def _export(vhost: str | None, environment: Environment) -> int:
+def _export(vhost: str | None, name: str | None, environment: Environment) -> int:
     if vhost is None:
         api = management_api(environment)
         if api is None:
             raise SettingError(
-                "BROKER_URL", "is Redis, and definitions are RabbitMQ's; give --vhost"
+                "BROKER_URL", "is Redis, but definitions are for RabbitMQ; give --vhost"
             )
         vhost = api.vhost
     queues = [q for q in QUEUES if q != ARCHIVE or environment.flag("ARCHIVE", True)]
+    if name:
+        queues = [queue_named("--queue", name, queues)]
     print(json.dumps(definitions(queues, vhost), indent=2))
     return 0
 

@@ -52,6 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "an imported message is archived at its import",
     )
     parser.add_argument("--json", action="store_true", help="one JSON object")
+    parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace, environment: Environment) -> int:

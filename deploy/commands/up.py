@@ -51,6 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="folder for all data and secrets, made if missing (default: ./%(default)s)",
     )
+    parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace, environment: Environment) -> int:
@@ -92,7 +93,7 @@ def _start(
 ) -> None:
     """Starts each process as soon as what it needs is there."""
     environment = {**os.environ, **settings}
-    migrate = _program("migrate", ("migrate",), environment, once=True)
+    migrate = _program("migrate", ("migrate", "--quiet"), environment, once=True)
     topology = _program("topology", ("topology", "apply", "--quiet"), environment, once=True)
     processes = {
         name: _program(name, ("run", name), environment | {"OPS_PORT": str(port)})

@@ -168,19 +168,33 @@ def test_posts_during_many_pauses_run_once_and_are_all_answered(url: str, site: 
 def test_the_command_says_what_it_did(url: str, tmp_path: Path) -> None:
     publish(url, *(posted(f"{number}") for number in range(3)))
     before = depth(url, MONGO_WRITER)
-    wait = f"{before} messages wait"
+    wait = f"{before} messages ready"
     assert chatbus(url, "pause", "mongo_writer", "--reason", "a bad deploy") == (
-        f"chat.mongo_writer is paused; {wait}.\nLet it go on: chatbus resume mongo_writer\n"
+        f"chat.mongo_writer is paused; {wait}.\nResume it with: chatbus resume mongo_writer\n"
     )
     assert "was paused already" in chatbus(url, "pause", "chat.mongo_writer")
-    assert chatbus(url, "resume", "mongo_writer") == f"chat.mongo_writer goes on; {wait}.\n"
+    assert chatbus(url, "resume", "mongo_writer") == f"chat.mongo_writer resumed; {wait}.\n"
     assert "was not paused" in chatbus(url, "resume", "mongo_writer")
+
+
+def test_resume_says_how_much_waited_when_it_was_given(url: str) -> None:
+    sink = ListSink()
+    with consuming(url, sink) as consumer:
+        pause(url, MONGO_WRITER, "olga")
+        wait_until(lambda: consumer.status() == "paused")
+        publish(url, *(posted(f"{number}") for number in range(150)))
+        wait_until(lambda: depth(url, MONGO_WRITER) == 150)
+        assert "resumed; 150 messages ready." in chatbus(url, "resume", "mongo_writer")
+        wait_until(lambda: len(sink.bodies) == 150)
 
 
 @pytest.mark.parametrize("word", ["pause", "resume"])
 def test_a_wrong_name_is_refused_with_those_that_are_accepted(word: str) -> None:
     output = chatbus("amqp://nowhere", word, "nobody", code=2)
-    assert "'nobody' has no consumers; accepted are mongo_writer, redis_publisher" in output
+    accepted = "mongo_writer, chat.mongo_writer, redis_publisher, chat.redis_publisher"
+    assert f"'nobody' is not a queue; accepted are {accepted}" in output
+    output = chatbus("amqp://nowhere", word, "chat.archive", code=2)
+    assert "'chat.archive' has no consumers; accepted are" in output
 
 
 def test_looking_for_a_pause_again_and_again_leaves_no_channel_behind(rabbitmq: RabbitMQ) -> None:

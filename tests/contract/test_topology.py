@@ -136,6 +136,56 @@ def test_one_queue_alone(chatbus: Topology, url: str, rabbit: RabbitMQ) -> None:
         chatbus("plan", "--queue", "nonsense")
 
 
+@pytest.mark.parametrize("name", ["mongo_writer", "chat.mongo_writer"])
+def test_one_queue_on_an_empty_broker_makes_all_and_says_so(chatbus: Topology, name: str) -> None:
+    """An exchange without one of its queues would lose what that queue should get."""
+    code, output = chatbus("apply", "--queue", name)
+    assert code == 0
+    for queue in QUEUES:
+        assert f"created queue {queue.name}\n" in output
+    assert "created exchange chat.events\n" in output
+    assert "created binding chat.events -> chat.archive (#)\n" in output
+    assert len(set(output.splitlines())) == output.count("\n")
+    assert chatbus("plan") == (0, "no difference\n")
+
+
+def test_one_queue_without_the_management_api(url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("apply", "--queue", "mongo_writer")
+    assert run_topology(words, {"BROKER_URL": url}) == 0
+    assert capsys.readouterr().out.startswith("declared all queues\n")
+    assert waiting(url, REDIS_PUBLISHER.name) == 0
+    assert run_topology(words, {"BROKER_URL": url}) == 0
+    assert capsys.readouterr().out.startswith("declared chat.mongo_writer\n")
+
+
+@pytest.mark.parametrize("name", ["mongo_writer", "chat.mongo_writer"])
+def test_one_queue_is_exported_with_what_it_needs(chatbus: Topology, name: str) -> None:
+    code, output = chatbus("export", "--queue", name)
+    found = json.loads(output)
+    assert code == 0
+    queues = ["chat.mongo_writer", "chat.mongo_writer.dead"]
+    assert [queue["name"] for queue in found["queues"]] == queues
+    assert [binding["destination"] for binding in found["bindings"]] == queues
+    exchanges = {exchange["name"] for exchange in found["exchanges"]}
+    assert exchanges == {"chat.unroutable", "chat.events", "chat.dead"}
+    with pytest.raises(SettingError, match="'mongo_reader' is not a queue; accepted are mongo_wr"):
+        chatbus("export", "--queue", "mongo_reader")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        *(("plan", "--recreate"), ("plan", "--quiet"), ("plan", "--vhost", "x")),
+        *(("export", "--json"), ("export", "--dry-run"), ("apply", "--json")),
+    ],
+)
+def test_a_flag_that_the_action_would_ignore_is_refused(
+    chatbus: Topology, words: tuple[str, ...]
+) -> None:
+    with pytest.raises(SettingError, match=words[1]):
+        chatbus(*words)
+
+
 def test_without_the_archive_it_is_neither_wanted_nor_extra(chatbus: Topology) -> None:
     _, output = chatbus("apply", ARCHIVE="0")
     assert "chat.archive" not in output
@@ -310,7 +360,11 @@ def test_a_gate_that_was_left_refuses_until_the_next_apply(
         assert "chat.gate\tan apply is at work, or was interrupted" in chatbus("plan")[1]
         # Whatever was chosen: behind the gate more may be missing.
         code, output = chatbus("apply", "--queue", "web.requests")
-        assert (code, output) == (0, "removed queue chat.gate\n")
+        assert (code, output) == (
+            0,
+            "removed queue chat.gate\ncreated queue chat.mongo_writer\n"
+            "created binding chat.events -> chat.mongo_writer (room.*.message.*)\n",
+        )
         publisher.publish(message())
         assert waiting(url, MONGO_WRITER.name) == 1
     assert chatbus("plan")[0] == 0

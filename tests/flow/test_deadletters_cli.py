@@ -127,7 +127,7 @@ def test_a_dry_run_changes_nothing_and_the_real_one_only_what_it_said(
         (("redrive",), "--queue, --id, --reason or --all"),
         (("drop", "--limit", "1"), "--queue, --id, --reason or --all"),
         (("list", "--queue", "web.requests"), "'web.requests' has no dead letters; accepted are"),
-        (("list", "--queue", "mysql"), "'mysql' is no queue; accepted are chat.mongo_writer"),
+        (("list", "--queue", "mysql"), "'mysql' is not a queue; accepted are mongo_writer"),
         (("bury",), "'bury'"),
         (("list", "--limit", "0"), "a whole number from 1"),
     ],

@@ -63,7 +63,7 @@ def test_help_of_a_word(word: str) -> None:
 @pytest.mark.parametrize(
     ("words", "named"),
     [
-        ((), "up, run, migrate"),
+        ((), "missing command; choose one of up, run, migrate"),
         (("fly",), "'fly'"),
         (("run",), "NAME"),
         (("up", "--port", "many"), "--port"),
@@ -152,9 +152,74 @@ def test_starting_one_process_imports_only_that_one() -> None:
     imported = set(result.stdout.split())
     assert "consumers.mongo_writer" in imported
     assert imported <= {
-        *("deploy", "deploy.cli", "deploy.processes", "deploy.commands", "deploy.commands.run"),
+        *("deploy", "deploy.cli", "deploy.plain_text", "deploy.processes"),
+        *("deploy.commands", "deploy.commands.run"),
         *("consumers", "consumers.process", "consumers.mongo_writer"),
     }
+
+
+@pytest.mark.parametrize("word", ["status", "resume", "asyncapi"])
+def test_a_word_imports_its_module_and_no_other_words(word: str) -> None:
+    program = (
+        "import sys; from deploy.cli import _word_parser; _word_parser(sys.argv[1]);"
+        "print(*sys.modules)"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", program, word], env=PLAIN, capture_output=True, text=True, check=True
+    )
+    words = {word.module for word in WORDS.values()}
+    assert words & set(result.stdout.split()) == {WORDS[word].module}
+
+
+def test_migrate_says_what_it_applied(tmp_path: Path) -> None:
+    settings = {
+        "DATABASE_URL": f"sqlite:///{tmp_path}/new.sqlite3",
+        "BROKER_URL": f"redis://{HOST}/0",
+        "MONGO_URL": f"mongodb://{HOST}/chat",
+        "SECRET_KEY": "s" * 50,
+        "TICKET_KEYS": f"test:{'k' * 32}",
+    }
+    first = chatbus("migrate", **settings)
+    assert first.returncode == 0, first.stderr
+    assert "applied rooms.0001_initial\n" in first.stdout
+    assert chatbus("migrate", **settings).stdout == "the database is up to date\n"
+    assert chatbus("migrate", "--quiet", **settings).stdout == ""
+
+
+ASCII_LOCALES: list[dict[str, str]] = [
+    {"PYTHONIOENCODING": "ascii"},
+    {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+]
+
+
+@pytest.mark.parametrize("locale", ASCII_LOCALES)
+def test_an_ascii_terminal_can_show_everything(locale: dict[str, str]) -> None:
+    """The status has dashes, and its tables lines; an error may quote anything."""
+    away = {"OPS_TARGETS": f"web={HOST}:{free_port()}", "TERM": "xterm", **locale}
+    main, terminal = os.openpty()
+    shown = subprocess.Popen(
+        [*COMMAND, "status"], env=PLAIN | away, stdout=terminal, stderr=terminal
+    )
+    os.close(terminal)
+    output = b"".join(iter(lambda: _read(main), b"")).decode("ascii")
+    os.close(main)
+    assert shown.wait(20) == 1
+    assert "Traceback" not in output
+    assert "1 problem" in output
+    piped = chatbus("status", **away)
+    assert (piped.returncode, piped.stderr) == (1, "")
+    assert "'caf\\" in the_line(chatbus("pause", "café", BROKER_URL="amqp://h/", **locale), 2)
+    assert "amqp://..." in the_line(
+        chatbus("replay", "--into", "mongo_writer", BROKER_URL="redis://h/", **locale), 2
+    )
+
+
+def _read(terminal: int) -> bytes:
+    """What a terminal shows; nothing once no program has it open."""
+    try:
+        return os.read(terminal, 4096)
+    except OSError:
+        return b""
 
 
 def test_data_fills_what_the_environment_does_not_set(tmp_path: Path) -> None:
@@ -196,10 +261,10 @@ def test_an_interrupt_ends_a_command_quietly() -> None:
         # Whatever runs the tests in the background may have SIGINT ignored.
         "import signal; signal.signal(signal.SIGINT, signal.default_int_handler);"
         "import sys, time, types; module = types.ModuleType('slow');"
-        "module.add_arguments = lambda parser: None;"
-        "module.run = lambda arguments, environment: print('runs', flush=True) or time.sleep(60);"
+        "run = lambda arguments, environment: print('runs', flush=True) or time.sleep(60);"
+        "module.add_arguments = lambda parser: parser.set_defaults(run=run);"
         "sys.modules['slow'] = module; import deploy.cli as cli;"
-        "cli.WORDS['migrate'] = ('', 'slow'); sys.exit(cli.main(['migrate']))"
+        "cli.WORDS['migrate'] = cli.Word('', 'slow'); sys.exit(cli.main(['migrate']))"
     )
     process = subprocess.Popen(
         [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True

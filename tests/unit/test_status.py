@@ -161,7 +161,7 @@ def test_bridges_show_their_sockets():
 
 
 def test_nothing_to_look_at_is_not_well():
-    arguments = argparse.Namespace(watch=False, interval=2.0, json=False)
+    arguments = argparse.Namespace(watch=False, interval=None, json=False)
     with pytest.raises(SettingError, match="--data DIR"):
         status.run(arguments, Environment({}))
 

@@ -36,6 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="EMAIL",
         help="the account that owns every room that has no owner (default: the first --member)",
     )
+    parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace, environment: Environment) -> int:
