@@ -14,8 +14,9 @@ PYTHON ?= python3
 PORT ?= 8000
 DATA ?= chatbus-data
 
-# Each worker starts servers of its own; tests that share some go to one worker (tests/conftest.py).
-IN_PARALLEL ?= --numprocesses logical --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
+# Each worker starts servers of its own; tests that share some go to one worker
+# (tests/support/scheduling.py).
+IN_PARALLEL ?= --numprocesses logical --maxprocesses 4
 
 FIND_REDIS := from deploy.local.embedded import redis_server; redis_server()
 PYTHON313 ?= $(lastword python3.13 $(wildcard $(HOME)/.pyenv/versions/3.13*/bin/python3.13))

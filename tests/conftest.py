@@ -16,14 +16,15 @@ from typing import NoReturn, TypeVar
 import pytest
 
 from tests.support.rabbitmq import NEEDED, RabbitMQ
+from tests.support.scheduling import pytest_xdist_make_scheduler, turn
 from tests.support.servers import MariaDB, Mongo, Redis, Server, ServerMissing
 from tests.support.stack import Stack
+
+__all__ = ["pytest_xdist_make_scheduler"]
 
 AnyServer = TypeVar("AnyServer", bound=Server)
 StartStack = Callable[..., Stack]
 MISSING = "server not installed: "
-# Fixtures that start a whole system, by how long their tests take together.
-SHARED = ("system", "backend")
 
 
 def fail_or_skip(missing: ServerMissing) -> NoReturn:
@@ -52,6 +53,12 @@ def redis_server() -> Iterator[Redis]:
 
 @pytest.fixture(scope="session")
 def rabbitmq() -> Iterator[RabbitMQ]:
+    yield from run_server(RabbitMQ())
+
+
+@pytest.fixture(scope="session")
+def breakable_rabbitmq() -> Iterator[RabbitMQ]:
+    """Another node, which a test may stop, kill and starve, and must leave as it was."""
     yield from run_server(RabbitMQ())
 
 
@@ -130,18 +137,7 @@ def _real_servers(request: pytest.FixtureRequest) -> dict[str, str]:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that share slow servers go to one worker; those that take longest begin first."""
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(_group(item)))
-    items.sort(key=lambda item: [*SHARED, None].index(_shared(item)))
-
-
-def _group(item: pytest.Item) -> str:
-    return _shared(item) or item.nodeid.partition("::")[0]
-
-
-def _shared(item: pytest.Item) -> str | None:
-    return next((name for name in SHARED if name in getattr(item, "fixturenames", ())), None)
+    items.sort(key=lambda item: turn(item.nodeid))
 
 
 def with_database(url: str, name: str) -> str:

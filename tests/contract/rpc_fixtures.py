@@ -85,9 +85,11 @@ Broker = RedisBroker | RabbitBroker
 
 @pytest.fixture(scope="module", params=["redis", "amqp"])
 def server(request: pytest.FixtureRequest) -> Iterator[Redis | RabbitMQ]:
-    """A server of this module's own, because tests here stop and start it."""
-    server = Redis() if request.param == "redis" else RabbitMQ()
-    yield from run_server(server)
+    """A server that tests here may stop and start."""
+    if request.param == "redis":
+        yield from run_server(Redis())
+    else:
+        yield request.getfixturevalue("breakable_rabbitmq")
 
 
 @pytest.fixture(scope="module")

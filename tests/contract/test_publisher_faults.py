@@ -28,7 +28,6 @@ from bus.publishing import Publisher, TopologyGuard
 from bus.runtime.metrics import CONFIRMED, PUBLISHED, RECONNECTS, REFUSED, UNPUBLISHED
 from bus.topology import EVENTS, Binding, Queue
 from bus.transport import connect_admin, declare, subscribe
-from tests.conftest import run_server
 from tests.support.ports import HOST, free_port
 from tests.support.proxy import Proxy
 from tests.support.rabbitmq import RabbitMQ
@@ -43,24 +42,23 @@ _numbers = itertools.count(1)
 
 
 @pytest.fixture(scope="module")
-def broken() -> Iterator[RabbitMQ]:
-    """A server that the tests of this module may stop, kill and starve."""
-    yield from run_server(RabbitMQ())
+def vhost(breakable_rabbitmq: RabbitMQ) -> str:
+    return breakable_rabbitmq.fresh_vhost()
 
 
 @pytest.fixture
-def url(broken: RabbitMQ) -> str:
+def url(vhost: str) -> str:
     """The broker with an empty queue."""
-    admin = connect_admin(broken.url)
+    admin = connect_admin(vhost)
     admin.declare([QUEUE])
     admin.purge(QUEUE)
     admin.close()
-    return broken.url
+    return vhost
 
 
 @pytest.fixture
-def proxy(broken: RabbitMQ) -> Iterator[Proxy]:
-    with Proxy(broken.port) as proxy:
+def proxy(breakable_rabbitmq: RabbitMQ) -> Iterator[Proxy]:
+    with Proxy(breakable_rabbitmq.port) as proxy:
         yield proxy
 
 
@@ -150,7 +148,11 @@ class Alarm:
 
 @pytest.mark.parametrize("kind", ["memory", "disk"])
 def test_a_blocked_broker_is_noticed_at_once_and_then_nothing_is_sent(
-    broken: RabbitMQ, url: str, publish: Callable[..., Publisher], publisher: Publisher, kind: str
+    breakable_rabbitmq: RabbitMQ,
+    url: str,
+    publish: Callable[..., Publisher],
+    publisher: Publisher,
+    kind: str,
 ) -> None:
     """The broker tells of it in answer to a message only, which it may take later."""
 
@@ -160,7 +162,7 @@ def test_a_blocked_broker_is_noticed_at_once_and_then_nothing_is_sent(
 
     idle = publish(url)
     idle.check()
-    with Alarm(broken, kind):
+    with Alarm(breakable_rabbitmq, kind):
         for error in (PublishUnconfirmed, BrokerBlocked):
             with pytest.raises(error, match=kind):
                 idle.check()
@@ -242,7 +244,7 @@ def test_a_deleted_exchange_is_no_ok(url: str, publisher: Publisher) -> None:
 
 @pytest.mark.parametrize("fault", ["close_all_connections", "stop_app", "kill"])
 def test_all_that_was_confirmed_is_there_whatever_the_broker_does(
-    broken: RabbitMQ, url: str, publisher: Publisher, fault: str
+    breakable_rabbitmq: RabbitMQ, url: str, publisher: Publisher, fault: str
 ) -> None:
     confirmed: list[str] = []
     connections = RECONNECTS.labels("publisher")._value
@@ -263,7 +265,7 @@ def test_all_that_was_confirmed_is_there_whatever_the_broker_does(
         thread.start()
     try:
         wait_until(lambda: len(confirmed) > 50)
-        break_broker(broken, fault)
+        break_broker(breakable_rabbitmq, fault)
         wait_until(lambda: connections.get() > before, 60.0, "the connection was lost")
         so_far = len(confirmed)
         wait_until(lambda: len(confirmed) > so_far + 50, 60.0)
@@ -277,7 +279,7 @@ def test_all_that_was_confirmed_is_there_whatever_the_broker_does(
 def break_broker(rabbitmq: RabbitMQ, fault: str) -> None:
     match fault:
         case "close_all_connections":
-            rabbitmq.ctl("close_all_connections", "test")
+            rabbitmq.ctl("close_all_connections", "--global", "test")
         case "stop_app":
             rabbitmq.ctl("stop_app")
             rabbitmq.ctl("start_app")
@@ -288,11 +290,19 @@ def break_broker(rabbitmq: RabbitMQ, fault: str) -> None:
 
 
 def test_silent_and_dead_hosts_do_not_keep_from_the_good_one(
-    url: str, broken: RabbitMQ, publish: Callable[..., Publisher], monkeypatch: pytest.MonkeyPatch
+    url: str,
+    breakable_rabbitmq: RabbitMQ,
+    publish: Callable[..., Publisher],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Neither the publisher's connection nor that of its guard."""
     with socket.create_server((HOST, 0)) as silent:
-        ports = (free_port(), silent.getsockname()[1], silent.getsockname()[1], broken.port)
+        ports = (
+            free_port(),
+            silent.getsockname()[1],
+            silent.getsockname()[1],
+            breakable_rabbitmq.port,
+        )
         hosts = ";".join(on_port(url, port) for port in ports)
         monkeypatch.setattr(random, "shuffle", lambda hosts: None)  # the worst order
         guard = TopologyGuard(hosts, [QUEUE])
@@ -395,7 +405,7 @@ def test_a_fork_is_not_held_up_by_a_lock_of_its_parent(url: str, publisher: Publ
     assert bodies(url, "last") == ["first", "child", "parent"]
 
 
-def test_every_message_is_counted_once(publisher: Publisher, broken: RabbitMQ) -> None:
+def test_every_message_is_counted_once(publisher: Publisher, breakable_rabbitmq: RabbitMQ) -> None:
     counters = (PUBLISHED, CONFIRMED, REFUSED, UNPUBLISHED)
     before = [counter._value.get() for counter in counters]
     publisher.publish(message("one"), message("two"))

@@ -25,7 +25,6 @@ from bus.topology import GATE, MONGO_WRITER, QUEUES, REDIS_PUBLISHER
 from bus.transport.rabbitmq.management_api import BindingInfo, Management, QueueInfo
 from bus.transport.rabbitmq.topology_editor import TopologyEditor
 from deploy.commands import topology as command
-from tests.conftest import run_server
 from tests.support.events import posted
 from tests.support.ports import HOST, free_port
 from tests.support.queues import waiting
@@ -37,22 +36,17 @@ KEY = f"room.{uuid.uuid4()}.message.posted"
 Topology = Callable[..., tuple[int, str]]
 
 
-@pytest.fixture(scope="module")
-def rabbit() -> Iterator[RabbitMQ]:
-    yield from run_server(RabbitMQ(management=True))
+@pytest.fixture
+def url(rabbitmq: RabbitMQ) -> str:
+    return rabbitmq.fresh_vhost()
 
 
 @pytest.fixture
-def url(rabbit: RabbitMQ) -> str:
-    return rabbit.fresh_vhost()
-
-
-@pytest.fixture
-def chatbus(rabbit: RabbitMQ, url: str, capsys: pytest.CaptureFixture[str]) -> Topology:
+def chatbus(rabbitmq: RabbitMQ, url: str, capsys: pytest.CaptureFixture[str]) -> Topology:
     """Runs `chatbus topology` with some words; returns the exit code and what it printed."""
 
     def run(*words: str, **settings: str) -> tuple[int, str]:
-        known = {"BROKER_URL": url, "BROKER_API_URL": rabbit.api_url}
+        known = {"BROKER_URL": url, "BROKER_API_URL": rabbitmq.api_url}
         return run_topology(words, known | settings), capsys.readouterr().out
 
     return run
@@ -89,8 +83,8 @@ def message() -> Message:
     return events.to_message(posted())
 
 
-def maximum_length(rabbit: RabbitMQ, url: str, queue: str) -> Any:
-    queues = Management.from_url(url, rabbit.api_url).queues()
+def maximum_length(rabbitmq: RabbitMQ, url: str, queue: str) -> Any:
+    queues = Management.from_url(url, rabbitmq.api_url).queues()
     return {each.name: each.arguments.get("x-max-length") for each in queues}[queue]
 
 
@@ -127,10 +121,10 @@ def test_what_is_missing_is_shown_and_made_again(
     assert chatbus("plan")[0] == 0
 
 
-def test_one_queue_alone(chatbus: Topology, url: str, rabbit: RabbitMQ) -> None:
+def test_one_queue_alone(chatbus: Topology, url: str, rabbitmq: RabbitMQ) -> None:
     code, output = chatbus("apply", "--queue", "web.requests")
     assert (code, output) == (0, "created queue web.requests\n")
-    queues = Management.from_url(url, rabbit.api_url).queues()
+    queues = Management.from_url(url, rabbitmq.api_url).queues()
     assert [queue.name for queue in queues] == ["web.requests"]
     with pytest.raises(SettingError, match=r"chat\.mongo_writer"):
         chatbus("plan", "--queue", "nonsense")
@@ -222,7 +216,7 @@ def test_an_extra_queue_is_removed_only_when_nobody_uses_it(
 
 @pytest.mark.parametrize("sac", [False, True], ids=["shared", "single_active"])
 def test_an_extra_queue_is_kept_while_its_leader_does_not_tell_what_is_on_it(
-    chatbus: Topology, channel: BlockingChannel, rabbit: RabbitMQ, url: str, sac: bool
+    chatbus: Topology, channel: BlockingChannel, rabbitmq: RabbitMQ, url: str, sac: bool
 ) -> None:
     chatbus("apply")
     arguments = {"x-queue-type": "quorum", "x-single-active-consumer": sac}
@@ -230,7 +224,7 @@ def test_an_extra_queue_is_kept_while_its_leader_does_not_tell_what_is_on_it(
     channel.queue_bind("chat.old", "chat.events", "room.#")
     channel.confirm_delivery()
     channel.basic_publish("chat.events", KEY, b"keep me", mandatory=True)
-    with silent_leader(rabbit, url, "chat.old"):
+    with silent_leader(rabbitmq, url, "chat.old"):
         assert waiting(url, "chat.old") == 0, "the fault"
         assert "kept queue chat.old: " in chatbus("apply")[1]
 
@@ -314,18 +308,18 @@ def test_an_extra_binding_of_a_queue_of_ours_is_removed_and_that_of_others_kept(
 
 
 def test_an_exchange_that_differs_is_left_to_the_operator(
-    chatbus: Topology, channel: BlockingChannel, url: str, rabbit: RabbitMQ
+    chatbus: Topology, channel: BlockingChannel, url: str, rabbitmq: RabbitMQ
 ) -> None:
     channel.exchange_declare("chat.events", "fanout", durable=True)
     code, output = chatbus("apply")
     assert code == 3
     assert "nothing changed: exchange chat.events: " in output
     assert "type is fanout, in the code topic" in output
-    assert Management.from_url(url, rabbit.api_url).queues() == []
+    assert Management.from_url(url, rabbitmq.api_url).queues() == []
 
 
 def test_a_queue_that_differs_is_made_anew_only_when_asked_and_empty(
-    chatbus: Topology, channel: BlockingChannel, url: str, rabbit: RabbitMQ
+    chatbus: Topology, channel: BlockingChannel, url: str, rabbitmq: RabbitMQ
 ) -> None:
     declare_otherwise(channel, MONGO_WRITER)
     code, output = chatbus("apply")
@@ -341,7 +335,7 @@ def test_a_queue_that_differs_is_made_anew_only_when_asked_and_empty(
         publisher.publish(message())
         channel.queue_purge(MONGO_WRITER.name)
         assert chatbus("apply", "--recreate") == (0, "recreated queue chat.mongo_writer\n")
-        assert maximum_length(rabbit, url, MONGO_WRITER.name) == 20_000_000
+        assert maximum_length(rabbitmq, url, MONGO_WRITER.name) == 20_000_000
         publisher.publish(message())
         assert waiting(url, MONGO_WRITER.name) == 1
     assert chatbus("plan")[0] == 0
@@ -417,16 +411,16 @@ def test_on_redis_bindings_are_compared_and_made(
 
 
 def test_what_is_exported_makes_an_empty_broker_whole(
-    chatbus: Topology, rabbit: RabbitMQ, tmp_path: Path
+    chatbus: Topology, rabbitmq: RabbitMQ, tmp_path: Path
 ) -> None:
     vhost = f"imported-{uuid.uuid4().hex}"
     code, output = chatbus("export", "--vhost", vhost)
     assert code == 0
     file = tmp_path / "definitions.json"
     file.write_text(output)
-    rabbit.ctl("import_definitions", str(file))
-    rabbit.ctl("set_permissions", "--vhost", vhost, "guest", ".*", ".*", ".*")
-    assert chatbus("plan", BROKER_URL=rabbit.vhost(vhost)) == (0, "no difference\n")
+    rabbitmq.ctl("import_definitions", str(file))
+    rabbitmq.ctl("set_permissions", "--vhost", vhost, "guest", ".*", ".*", ".*")
+    assert chatbus("plan", BROKER_URL=rabbitmq.vhost(vhost)) == (0, "no difference\n")
 
 
 def test_a_queue_is_kept_while_a_message_that_has_died_is_on_it(

@@ -15,7 +15,6 @@ from bus.publishing.topology_guard import NOT_CHECKED, UNREACHABLE, TopologyGuar
 from bus.topology import EVENT_QUEUES, MONGO_WRITER, REDIS_PUBLISHER, Queue
 from bus.transport import connect_admin, declare
 from bus.transport.urls import is_amqp
-from tests.conftest import run_server
 from tests.support.events import posted
 from tests.support.ports import HOST, free_port
 from tests.support.queues import waiting
@@ -27,35 +26,21 @@ NOTICE_SECONDS = 10.0
 Guard = Callable[..., TopologyGuard]
 
 
-@pytest.fixture(scope="module")
-def managed() -> Iterator[RabbitMQ]:
-    yield from run_server(RabbitMQ(management=True))
-
-
 @pytest.fixture(params=["amqp", "redis"])
 def url(request: pytest.FixtureRequest) -> str:
     """An empty broker of each kind, for one test."""
     if request.param == "amqp":
-        managed: RabbitMQ = request.getfixturevalue("managed")
-        wipe(managed.url)
-        return managed.url
+        rabbitmq: RabbitMQ = request.getfixturevalue("rabbitmq")
+        return rabbitmq.fresh_vhost()
     redis: Redis = request.getfixturevalue("redis_server")
     return redis.fresh_database()
 
 
 @pytest.fixture
-def vhost(managed: RabbitMQ) -> str:
-    wipe(managed.url)
-    declare(managed.url, EVENT_QUEUES)
-    return managed.url
-
-
-def wipe(url: str) -> None:
-    admin = connect_admin(url)
-    for queue in EVENT_QUEUES:
-        admin.channel.queue_delete(queue.name)
-    admin.channel.exchange_delete(topology.EVENTS.name)
-    admin.close()
+def vhost(rabbitmq: RabbitMQ) -> str:
+    url = rabbitmq.fresh_vhost()
+    declare(url, EVENT_QUEUES)
+    return url
 
 
 @pytest.fixture
@@ -133,9 +118,9 @@ def test_a_queue_that_is_deleted_is_noticed_and_its_return_too(url: str, guard: 
 
 
 def test_by_the_management_api_a_missing_binding_is_noticed(
-    managed: RabbitMQ, vhost: str, guard: Guard
+    rabbitmq: RabbitMQ, vhost: str, guard: Guard
 ) -> None:
-    checked = guard(vhost, api_url=managed.api_url, interval=0.2)
+    checked = guard(vhost, api_url=rabbitmq.api_url, interval=0.2)
     assert checked.problem() is None
     unbind(vhost, MONGO_WRITER)
     wait_until(checked.problem, NOTICE_SECONDS)
@@ -189,11 +174,11 @@ def test_nobody_waits_for_a_look_longer_than_they_want(vhost: str, guard: Guard)
 
 
 def test_the_connection_is_made_anew_after_it_was_lost(
-    managed: RabbitMQ, vhost: str, guard: Guard
+    rabbitmq: RabbitMQ, vhost: str, guard: Guard
 ) -> None:
     checked = guard(vhost, interval=0.2)
     assert checked.problem() is None
-    managed.ctl("close_all_connections", "test")
+    rabbitmq.ctl("close_all_connections", "--global", "test")
     remove(vhost, MONGO_WRITER)
     wait_until(lambda: MONGO_WRITER.name in (checked.problem() or ""), NOTICE_SECONDS)
 

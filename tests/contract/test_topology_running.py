@@ -27,7 +27,6 @@ from bus.topology import CONSUMERS, EVENT_QUEUES, GATE, MONGO_WRITER, Queue, pau
 from bus.transport import subscribe
 from bus.transport.rabbitmq.management_api import Management
 from deploy.commands import topology as command
-from tests.conftest import run_server
 from tests.support.events import posted
 from tests.support.rabbitmq import RabbitMQ
 from tests.support.servers import Redis
@@ -36,14 +35,9 @@ from tests.support.wait import wait_until
 SOME = 50
 
 
-@pytest.fixture(scope="module")
-def rabbit() -> Iterator[RabbitMQ]:
-    yield from run_server(RabbitMQ(management=True))
-
-
 @pytest.fixture
-def url(rabbit: RabbitMQ) -> str:
-    return rabbit.fresh_vhost()
+def url(rabbitmq: RabbitMQ) -> str:
+    return rabbitmq.fresh_vhost()
 
 
 class Ledger(AbstractContextManager["Ledger"]):
@@ -111,10 +105,10 @@ def memory(url: str) -> Iterator[Memory]:
     thread.join()
 
 
-def apply(rabbit: RabbitMQ, url: str, *words: str) -> int:
+def apply(rabbitmq: RabbitMQ, url: str, *words: str) -> int:
     parser = argparse.ArgumentParser()
     command.add_arguments(parser)
-    settings = {"BROKER_URL": url, "BROKER_API_URL": rabbit.api_url}
+    settings = {"BROKER_URL": url, "BROKER_API_URL": rabbitmq.api_url}
     return command.run(parser.parse_args(["apply", *words]), Environment(settings))
 
 
@@ -136,26 +130,26 @@ def declare_otherwise(url: str, queue: Queue) -> None:
 
 
 def test_a_queue_is_made_anew_under_load_and_nothing_confirmed_is_lost(
-    rabbit: RabbitMQ, url: str, request: pytest.FixtureRequest
+    rabbitmq: RabbitMQ, url: str, request: pytest.FixtureRequest
 ) -> None:
     declare_otherwise(url, MONGO_WRITER)
-    apply(rabbit, url)
+    apply(rabbitmq, url)
     memory: Memory = request.getfixturevalue("memory")
     with Ledger(url) as ledger:
         ledger.wait_for_more()
-        assert apply(rabbit, url, "--recreate") == 0
+        assert apply(rabbitmq, url, "--recreate") == 0
         assert ledger.refused, "nothing was published while the gate was closed"
         ledger.wait_for_more()
     wait_until(lambda: ledger.confirmed <= memory.stored, what="all that was confirmed is stored")
-    queues = {queue.name: queue for queue in Management.from_url(url, rabbit.api_url).queues()}
+    queues = {queue.name: queue for queue in Management.from_url(url, rabbitmq.api_url).queues()}
     assert queues[MONGO_WRITER.name].arguments == MONGO_WRITER.arguments
     assert GATE.name not in queues
 
 
 def test_an_exchange_made_again_lets_nothing_through_to_only_some_of_its_queues(
-    rabbit: RabbitMQ, url: str
+    rabbitmq: RabbitMQ, url: str
 ) -> None:
-    apply(rabbit, url)
+    apply(rabbitmq, url)
     with Ledger(url) as ledger:
         ledger.wait_for_more()
         before = ledger.confirmed.copy()
@@ -164,7 +158,7 @@ def test_an_exchange_made_again_lets_nothing_through_to_only_some_of_its_queues(
         ledger.wait_for_refusals()
         # RabbitMQ deletes an exchange's bindings one by one: a confirm may tell of half of them.
         while_deleted = ledger.confirmed - before
-        assert apply(rabbit, url) == 0
+        assert apply(rabbitmq, url) == 0
         ledger.wait_for_more()
     for queue in EVENT_QUEUES:
         assert ledger.confirmed - while_deleted <= ids_on(url, queue), queue.name
@@ -186,9 +180,9 @@ def settings(url: str, redis_server: Redis, mongo: str, tmp_path: Path) -> dict[
 
 @pytest.mark.parametrize("name", CONSUMERS)
 def test_a_consumer_declares_its_own_queue_and_no_other(
-    rabbit: RabbitMQ, url: str, settings: dict[str, str], name: str
+    rabbitmq: RabbitMQ, url: str, settings: dict[str, str], name: str
 ) -> None:
-    management = Management.from_url(url, rabbit.api_url)
+    management = Management.from_url(url, rabbitmq.api_url)
     queue = CONSUMERS[name]
     process = subprocess.Popen(
         [sys.executable, "-P", "-m", "deploy.cli", "run", name],

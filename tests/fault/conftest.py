@@ -24,11 +24,6 @@ def form() -> Form:
 
 
 @pytest.fixture(scope="package")
-def own_rabbitmq() -> Iterator[RabbitMQ]:
-    yield from run_server(RabbitMQ())
-
-
-@pytest.fixture(scope="package")
 def own_redis() -> Iterator[Redis]:
     yield from run_server(Redis())
 
@@ -45,14 +40,14 @@ def own_mariadb() -> Iterator[MariaDB]:
 
 @pytest.fixture(scope="package")
 def system(
-    own_rabbitmq: RabbitMQ,
+    breakable_rabbitmq: RabbitMQ,
     own_redis: Redis,
     own_mongo: Mongo,
     own_mariadb: MariaDB,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[System]:
     running = System(
-        own_rabbitmq, own_redis, own_mongo, own_mariadb, tmp_path_factory.mktemp("system")
+        breakable_rabbitmq, own_redis, own_mongo, own_mariadb, tmp_path_factory.mktemp("system")
     )
     try:
         running.start()

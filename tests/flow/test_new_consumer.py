@@ -17,7 +17,7 @@ from bus.events import Event, MessagePosted
 from bus.message import Message
 from bus.publishing import Publisher
 from bus.transport import declare
-from tests.conftest import StartStack, run_server
+from tests.conftest import StartStack
 from tests.support.events import deleted, edited, posted
 from tests.support.page import Page, Shell
 from tests.support.person import Person
@@ -38,11 +38,6 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(ROOT, copy, ignore=CACHES)
     PAGE.apply(copy)
     return copy
-
-
-@pytest.fixture(scope="module")
-def rabbitmq() -> Iterator[RabbitMQ]:
-    yield from run_server(RabbitMQ(management=True))
 
 
 @pytest.fixture

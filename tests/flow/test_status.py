@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 
 from bus.topology import MONGO_WRITER
-from tests.conftest import run_server
 from tests.support.command import chatbus
 from tests.support.person import Person
 from tests.support.rabbitmq import RabbitMQ
@@ -26,21 +25,15 @@ QUEUE = MONGO_WRITER.name
 
 
 @pytest.fixture(scope="module")
-def broker() -> Iterator[RabbitMQ]:
-    """One that a test may stop."""
-    yield from run_server(RabbitMQ())
-
-
-@pytest.fixture(scope="module")
 def running(
-    broker: RabbitMQ,
+    breakable_rabbitmq: RabbitMQ,
     redis_server: Redis,
     mariadb: MariaDB,
     mongo_server: Callable[[], str],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Stack]:
     settings = {
-        "BROKER_URL": broker.fresh_vhost(),
+        "BROKER_URL": breakable_rabbitmq.fresh_vhost(),
         "REDIS_URL": redis_server.fresh_database(),
         "DATABASE_URL": mariadb.fresh_database(),
         "MONGO_URL": mongo_server(),
@@ -138,8 +131,8 @@ def test_a_process_that_hangs_is_named(running: Stack):
     eventually(lambda: status(running)["problems"] == [], "all is well again")
 
 
-def test_a_broker_that_stalls_holds_up_nothing(running: Stack, broker: RabbitMQ):
-    pid = broker.erlang_pid()
+def test_a_broker_that_stalls_holds_up_nothing(running: Stack, breakable_rabbitmq: RabbitMQ):
+    pid = breakable_rabbitmq.erlang_pid()
     os.kill(pid, signal.SIGSTOP)
     try:
         report = status(running)

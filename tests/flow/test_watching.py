@@ -43,18 +43,20 @@ NEEDS = {
 
 
 @pytest.fixture(scope="module")
-def servers() -> Iterator[Servers]:
-    kinds = {"broker": RabbitMQ(), "redis": Redis(), "mongo": Mongo(), "database": MariaDB()}
+def servers(breakable_rabbitmq: RabbitMQ) -> Iterator[Servers]:
+    kinds = {"redis": Redis(), "mongo": Mongo(), "database": MariaDB()}
     running = {name: run_server(server) for name, server in kinds.items()}
-    yield {name: next(server) for name, server in running.items()}
+    yield {"broker": breakable_rabbitmq, **{name: next(own) for name, own in running.items()}}
     for server in running.values():
         next(server, None)
 
 
 @pytest.fixture(scope="module")
-def up(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+def up(
+    servers: Servers, breakable_rabbitmq: RabbitMQ, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Stack]:
     settings = {
-        "BROKER_URL": servers["broker"].url,
+        "BROKER_URL": breakable_rabbitmq.fresh_vhost(),
         "REDIS_URL": servers["redis"].url,
         "MONGO_URL": servers["mongo"].url,
         "DATABASE_URL": servers["database"].url,
@@ -107,9 +109,10 @@ def alice(up: Stack, way: str) -> Person:
 
 
 @pytest.fixture
-def exchanged(servers: Servers) -> Iterator[Callable[[str], Json]]:
+def exchanged(up: Stack) -> Iterator[Callable[[str], Json]]:
     """The headers of the message with an id, as they went over the exchange."""
-    with pika.BlockingConnection(pika.URLParameters(servers["broker"].url)) as connection:
+    broker = pika.URLParameters(up.settings()["BROKER_URL"])
+    with pika.BlockingConnection(broker) as connection:
         channel = connection.channel()
         queue = channel.queue_declare("", exclusive=True).method.queue
         channel.queue_bind(queue, EVENTS.name, "#")

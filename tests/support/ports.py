@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import fcntl
+import functools
 import os
 import random
 import socket
-from contextlib import ExitStack
+import tempfile
+from contextlib import ExitStack, suppress
+from pathlib import Path
 
 HOST = "127.0.0.1"
 # Below the range from which the kernel takes the ports of outgoing connections.
 LOWEST, HIGHEST = 20_000, 32_000
-# Test workers that run side by side must not choose the same (pytest-xdist names them gw0, gw1…).
-WORKERS = 4
+# Byte N of this file, locked, is port N in use by a test process of this machine, whichever run
+# it belongs to. The kernel drops the locks of a process that ends (fcntl(2), F_SETLK).
+LOCKS = Path(tempfile.gettempdir(), "chatbus-test-ports")
 _given: set[int] = set()
 
 
@@ -20,17 +25,30 @@ def free_port() -> int:
 
 
 def free_ports(count: int) -> int:
-    """The first of ``count`` neighbouring ports that are all free, and were not given before:
-    their servers may start later, or again."""
-    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
-    share = (HIGHEST - LOWEST) // WORKERS
-    lowest = LOWEST + worker % WORKERS * share
+    """The first of ``count`` neighbouring ports that are all free. They stay reserved as long as
+    this process lives: their servers may start later, or again."""
     while True:
-        first = random.randrange(lowest, lowest + share - count)
+        first = random.randrange(LOWEST, HIGHEST - count)
         ports = range(first, first + count)
-        if _given.isdisjoint(ports) and _are_free(ports):
+        if _given.isdisjoint(ports) and _reserve(ports):
             _given.update(ports)
             return first
+
+
+def _reserve(ports: range) -> bool:
+    try:
+        fcntl.lockf(_locks(os.getpid()), fcntl.LOCK_EX | fcntl.LOCK_NB, len(ports), ports.start)
+    except (BlockingIOError, PermissionError):
+        return False
+    return _are_free(ports)
+
+
+@functools.cache
+def _locks(process: int) -> int:
+    """A descriptor of the file, which ``process`` never closes: that would drop its locks."""
+    with suppress(FileExistsError), open(LOCKS, "x"):
+        LOCKS.chmod(0o666)
+    return os.open(LOCKS, os.O_RDWR | os.O_CLOEXEC)
 
 
 def _are_free(ports: range) -> bool:

@@ -23,27 +23,20 @@ from tests.support.wait import wait_until
 # The wrapper in /usr/sbin wants root or the user rabbitmq; the script that it calls does not.
 SCRIPTS = "/usr/lib/rabbitmq/bin"
 USER = "guest"
-# Each call of rabbitmqctl starts an Erlang machine, so one does the work of add_vhost and
-# set_permissions.
-_MAKE_VHOST = """
-ok = rabbit_vhost:add(<<"{name}">>, <<"{user}">>),
-ok = rabbit_auth_backend_internal:set_permissions(
-    <<"{user}">>, <<"{name}">>, <<"{mine}">>, <<"{mine}">>, <<"{mine}">>, <<"{user}">>).
-"""
 # To configure, write and read all that chatbus uses, by docs/operating.md.
 NEEDED = r"^(chat|web)\.|^amq\.default$"
 PROTOCOL_HEADER = b"AMQP\x00\x00\x09\x01"
 
 
 class RabbitMQ(Server):
-    """One node, without plugins or with that of the ``management`` API; the user is guest, and
-    each test module gets a virtual host."""
+    """One node with the management API; the user is guest, and each test module gets a virtual
+    host."""
 
     _vhosts = itertools.count(1)
 
-    def __init__(self, *, management: bool = False) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self._api_port = free_port() if management else None
+        self._api_port = free_port()
         self._epmd_port = free_port()
         self._epmd: Child | None = None
         self._distribution_port = free_port()
@@ -56,7 +49,6 @@ class RabbitMQ(Server):
     @property
     def api_url(self) -> str:
         """Where the management API listens."""
-        assert self._api_port, "this node runs without the management plugin"
         return f"http://{HOST}:{self._api_port}"
 
     def vhost(self, name: str) -> str:
@@ -65,16 +57,16 @@ class RabbitMQ(Server):
     def fresh_vhost(self, permitted: str = ".*") -> str:
         """The URL of a virtual host without queues, in which the user may do what ``permitted``,
         a regular expression, matches."""
-        assert not self._api_port or permitted == ".*", "not by way of the API"
         name = f"test{next(self._vhosts)}"
-        if self._api_port:
-            # A tenth of the time, and who makes it this way may use it.
-            vhost = f"{self.api_url}/api/vhosts/{name}"
-            requests.put(vhost, auth=(USER, USER), timeout=60).raise_for_status()
-        else:
-            mine = permitted.replace("\\", "\\\\")
-            self.ctl("eval", _MAKE_VHOST.format(name=name, user=USER, mine=mine))
+        self._put(f"vhosts/{name}")
+        rights = dict.fromkeys(("configure", "write", "read"), permitted)
+        self._put(f"permissions/{name}/{USER}", rights)
         return self.vhost(name)
+
+    def _put(self, path: str, content: object = None) -> None:
+        """By the API: each call of rabbitmqctl starts an Erlang machine, which takes a second."""
+        url = f"{self.api_url}/api/{path}"
+        requests.put(url, json=content, auth=(USER, USER), timeout=60).raise_for_status()
 
     def ctl(self, *arguments: str) -> str:
         """Runs rabbitmqctl and returns what it prints."""
@@ -97,8 +89,7 @@ class RabbitMQ(Server):
         server = executable("rabbitmq-server", SCRIPTS)
         self._start_epmd()
         (self.folder / "rabbitmq.conf").write_text("\n".join(self._configuration()) + "\n")
-        plugins = "rabbitmq_management" if self._api_port else ""
-        (self.folder / "plugins").write_text(f"[{plugins}].")
+        (self.folder / "plugins").write_text("[rabbitmq_management].")
         # Statistics every half second instead of every five, for the tests that wait for them.
         (self.folder / "advanced.config").write_text(
             "[{rabbit, [{quorum_tick_interval, 500}, {collect_statistics_interval, 500}]}]."
@@ -108,15 +99,16 @@ class RabbitMQ(Server):
         )
 
     def _configuration(self) -> list[str]:
-        lines = [f"listeners.tcp.default = {HOST}:{self.port}", "disk_free_limit.absolute = 50MB"]
-        if self._api_port:
-            api = {"ip": HOST, "port": self._api_port}
-            lines += [f"management.tcp.{key} = {value}" for key, value in api.items()]
-        return lines
+        return [
+            f"listeners.tcp.default = {HOST}:{self.port}",
+            "disk_free_limit.absolute = 50MB",
+            f"management.tcp.ip = {HOST}",
+            f"management.tcp.port = {self._api_port}",
+        ]
 
     def answers(self) -> bool:
         """Also at the management API, which starts last."""
-        if self._api_port and not is_open(self._api_port):
+        if not is_open(self._api_port):
             return False
         try:
             with socket.create_connection((HOST, self.port), 1.0) as connection:
