@@ -1,4 +1,4 @@
-"""What a browser, or a stranger, may cost: deadlines, sizes, rates and numbers."""
+"""What one browser, or a client without a ticket, may cost: deadlines, sizes, rates, numbers."""
 
 from __future__ import annotations
 
@@ -7,25 +7,35 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Seconds until the handshake, until the first ticket, until a fresh one, without any frame,
-    and for taking part in the closing; the seconds in which a reader that is behind must take
-    ``least_read`` bytes, and the bytes that may wait for it; frames that may come at once, and
-    after that per second; open sockets in all, from one address, and of one user; connections
-    beyond these that are told so, the rest are cut off."""
+    """Bounds for each bridge; times are in seconds."""
 
+    # From connecting to the end of the handshake.
     handshake: float = 5.0
+    # From the handshake to the first ticket.
     authenticate: float = 5.0
+    # From one ticket to the next.
     refresh: float = 600.0
+    # Without any frame from the browser.
     silence: float = 75.0
+    # For the browser's part of the closing handshake.
     close: float = 5.0
+    # In which a slow reader must read ``least_read`` bytes.
     behind: float = 5.0
+    # Bytes that a slow reader must read in ``behind`` seconds.
     least_read: int = 16 * 1024
+    # Unsent bytes with which a slow reader is disconnected at once.
     unread: int = 1024 * 1024
+    # Frames that a browser may send at once.
     frames: int = 1_200
+    # Frames that it may send in each second after that.
     frames_per_second: int = 20
+    # Open sockets.
     sockets: int = 20_000
+    # Open sockets from one address, or one IPv6 network of 64 bits.
     sockets_per_address: int = 1_000
+    # Open sockets of one user.
     sockets_per_user: int = 50
+    # Connections beyond these numbers that get an HTTP error; further ones are cut off.
     turned_away: int = 500
 
 
@@ -40,7 +50,7 @@ class Allowance:
         self._at = now
 
     def take(self, now: float, burst: int, rate: float) -> bool:
-        """Uses up one; False if there is none."""
+        """Takes a token; False if there is none."""
         self._left = min(burst, self._left + (now - self._at) * rate)
         self._at = now
         if self._left < 1:

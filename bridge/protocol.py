@@ -1,6 +1,6 @@
-"""The socket protocol as data: what a browser may send, what it gets, and the close codes.
+"""The socket protocol as data: what a browser may send, what it receives, and the close codes.
 
-docs/protocol.md describes it for those who write a client.
+docs/protocol.md describes it for authors of clients.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from bus.rooms.presence import Ephemeral, PresentUsers, UserRef
 
 MAX_FRAME_BYTES = 64 * 1024
 
-# An event's own bytes, which go into a frame as they are: one of ``bus.events.EventFrame``.
+# An event's envelope (``bus.events.Event``), whose bytes go into a frame unchanged.
 Envelope = Annotated[Raw, Meta(extra_json_schema={"$ref": "#/components/schemas/Envelope"})]
 
-# A whole WebSocket frame, header included: encoded once, written to any number of sockets.
+# Whole WebSocket frames with their headers: encoded once, written to any number of sockets.
 Encoded = NewType("Encoded", bytes)
 
 
 class Close(IntEnum):
-    """Close codes (RFC 6455 section 7.4; 4000 and above are ours)."""
+    """Close codes (RFC 6455 section 7.4; 4000 and above are our own)."""
 
     NO_UTF8 = 1007
     BROKEN = 1011
@@ -42,7 +42,7 @@ class Close(IntEnum):
 
 
 class SocketRefused(Exception):
-    """What a browser did that ends its socket: the close code and the reason it is told."""
+    """Closes a browser's socket, with a close code and the reason that the browser receives."""
 
     def __init__(self, code: Close, reason: str) -> None:
         self.code = code
@@ -85,7 +85,7 @@ FromBrowser = Authenticate | Subscribe | Unsubscribe | Typing | Ping
 
 
 class Outgoing(Struct, frozen=True, tag_field="type"):
-    """Base of what a browser gets."""
+    """Base of what a browser receives."""
 
 
 class Ready(Outgoing, frozen=True, tag="ready"):
@@ -157,7 +157,7 @@ _encoder = msgspec.json.Encoder()
 
 
 def decode(message: str) -> FromBrowser:
-    """The frame in ``message``. Raises SocketRefused, whose reason says what was wrong."""
+    """The frame in ``message``. Raises SocketRefused, whose reason says what is wrong."""
     try:
         frame: FromBrowser = _decoder.decode(message)
     except (msgspec.DecodeError, RecursionError) as error:
@@ -171,14 +171,14 @@ def encode(message: ToBrowser) -> Encoded:
 
 
 def encode_event(room_id: uuid.UUID, position: Position, event: bytes) -> Encoded:
-    """The frame for one event; the envelope's bytes go into it as they are."""
+    """The frame for one event; the envelope's bytes go into it unchanged."""
     return encode(EventFrame(room_id, position.epoch, position.offset, Raw(event)))
 
 
 def encode_subscribed(
     room_id: uuid.UUID, position: Position, entries: Iterable[Entry], *, recovered: bool
 ) -> Encoded:
-    """The frame that lets a socket into a room at ``position``, with the events before it."""
+    """The answer to a subscription: the room is at ``position``, ``entries`` lead up to it."""
     events = [Raw(entry.event) for entry in entries]
     return encode(Subscribed(room_id, position.epoch, position.offset, recovered, events))
 
@@ -190,7 +190,7 @@ def encode_ephemeral(room_id: uuid.UUID, ephemeral: Ephemeral) -> Encoded:
 
 
 def removed_user(event: bytes) -> int | None:
-    """Whom a member.removed event removes; None for any other event.
+    """The id of the user that a member.removed event removes; None for any other event.
 
     Quotes inside a JSON string are escaped, so no message's text passes the first check.
     """

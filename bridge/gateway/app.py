@@ -1,7 +1,7 @@
 """The HTTP gateway: holds a browser's request while background workers answer it.
 
-It knows nothing of the application. A request goes through the rules of ``http_rules``, onto
-the queue, and its answer back to the browser; docs/gateway.md tells what happens when something
+It knows nothing of the application. A request passes the rules of ``request_rules`` and goes onto
+the queue; its answer goes back to the browser. docs/gateway.md says what happens when something
 in between fails.
 """
 
@@ -19,7 +19,8 @@ from typing import Any
 from bridge import metrics
 from bridge.gateway import request_rules, server
 from bridge.gateway.errors import HttpRefused, RawHeaders, render
-from bridge.gateway.request_rules import MAX_BODY_BYTES, Head, Priorities
+from bridge.gateway.request_rules import MAX_BODY_BYTES, Head
+from bridge.gateway.settings import GatewaySettings
 from bus.errors import InvalidRpcMessage, RetryableError
 from bus.rpc import Answer, Failure, HeldRequest, Reply, RpcClient
 from bus.runtime import trace
@@ -47,35 +48,6 @@ FAILURES = {
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
-    """``timeout`` is how many seconds a request may be held; ``proxies`` are the addresses whose
-    X-Forwarded-For and -Proto are believed.
-    """
-
-    broker_url: str
-    host: str
-    port: int
-    allowed_hosts: tuple[str, ...]
-    timeout: float
-    max_held: int
-    priorities: Priorities
-    proxies: tuple[str, ...]
-
-    @classmethod
-    def from_environment(cls, environment: Environment) -> Settings:
-        return cls(
-            broker_url=environment.broker_url(),
-            host=environment.text("GATEWAY_HOST", "127.0.0.1"),
-            port=environment.integer("GATEWAY_PORT", 8002, minimum=1, maximum=65_535),
-            allowed_hosts=environment.allowed_hosts(),
-            timeout=environment.seconds("GATEWAY_TIMEOUT", 30, minimum=0.1, maximum=60),
-            max_held=environment.integer("GATEWAY_MAX_HELD", 2_000, minimum=1, maximum=100_000),
-            priorities=request_rules.parse_priorities(environment.words("GATEWAY_PRIORITIES")),
-            proxies=environment.proxies("GATEWAY_TRUSTED_PROXIES", networks=True),
-        )
-
-
-@dataclass(frozen=True, slots=True)
 class Response:
     status: int
     headers: RawHeaders
@@ -85,7 +57,7 @@ class Response:
 class Gateway:
     """The ASGI application."""
 
-    def __init__(self, client: RpcClient, settings: Settings) -> None:
+    def __init__(self, client: RpcClient, settings: GatewaySettings) -> None:
         self._client = client
         self._settings = settings
         self._held = 0
@@ -101,7 +73,7 @@ class Gateway:
             except HttpRefused as refused:
                 response = _error(scope, refused)
             except BrowserGone:
-                logger.debug("the browser hung up: %s %s", scope["method"], scope["path"])
+                logger.debug("the browser disconnected: %s %s", scope["method"], scope["path"])
                 return None
             metrics.ANSWERS.labels(f"{response.status // 100}xx").inc()
             logger.debug("%s %s: %d", scope["method"], scope["path"], response.status)
@@ -125,7 +97,8 @@ class Gateway:
             self._held -= 1
 
     async def _ask(self, head: Head, body: bytes, receive: Receive) -> Answer:
-        """Holds the request until it is answered, its deadline passes or the browser goes."""
+        """Holds the request until it is answered, its deadline passes or the browser
+        disconnects."""
         timeout = self._settings.timeout
         request = _request(head, body, time.time() + timeout)
         priority = request_rules.priority_of(head.target, self._settings.priorities)
@@ -149,7 +122,7 @@ class Gateway:
             gone.cancel()
 
     async def _ready(self) -> Response:
-        """Whether answers come in and requests go out."""
+        """Whether the gateway can publish requests and receive answers."""
         if not self._client.is_connected():
             return _health(503, "no connection for replies")
         try:
@@ -167,7 +140,7 @@ async def _send(response: Response, send: Send) -> None:
 
 
 class BrowserGone(Exception):
-    """Nobody is there any more to be answered."""
+    """The browser has disconnected before its answer."""
 
 
 async def _read_body(head: Head, receive: Receive) -> bytes:
@@ -199,7 +172,7 @@ async def _disconnected(receive: Receive) -> None:
 
 
 def _traceparent(scope: Scope) -> str:
-    """Of the request; two of them are no valid one."""
+    """The request's traceparent; two of them make an invalid one."""
     name = trace.HEADER.encode()
     return ",".join(value.decode("latin-1") for key, value in scope["headers"] if key == name)
 
@@ -249,8 +222,8 @@ def _length(body: bytes) -> tuple[bytes, bytes]:
 
 
 def main(environment: Environment) -> None:
-    """Serves until SIGTERM or SIGINT; requests that are held then are still answered."""
-    settings = Settings.from_environment(environment)
+    """Serves until SIGTERM or SIGINT; requests held at that time are still answered."""
+    settings = GatewaySettings.from_environment(environment)
     listener = server.listen(settings.host, settings.port)
     client = RpcClient(settings.broker_url)
     ops = start_ops(environment, ready=Probes(_checks(settings.broker_url, client)))

@@ -1,4 +1,4 @@
-"""The gateway's own answers: JSON for programs, a small page for people."""
+"""The gateway's own error answers: JSON for programs, a small page for people."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ _NOT_DONE = "Nothing was changed. Go back and correct it."
 
 
 class HttpRefused(Exception):
-    """The gateway answers itself, with ``status``.
+    """The gateway answers the request itself, with ``status``.
 
-    ``code`` is stable, for programs. ``close``: the connection can no longer be trusted to tell
-    where the next request begins.
+    ``code`` is stable, for programs. ``close``: the gateway cannot know where the next request
+    begins, so it closes the connection.
     """
 
     def __init__(self, status: int, code: str, message: str, *, close: bool = False) -> None:
@@ -82,7 +82,7 @@ def _headers(refused: HttpRefused, content_type: str) -> RawHeaders:
 
 
 def _quality(accept: str, wanted: str) -> float:
-    """The weight that ``accept`` gives to the media type ``wanted``; 0 when it takes none."""
+    """The weight that ``accept`` gives to the media type ``wanted``; 0 if it excludes it."""
     kind = wanted.partition("/")[0]
     ranges = {"*/*": 0, f"{kind}/*": 1, wanted: 2}
     best, quality = -1, 0.0

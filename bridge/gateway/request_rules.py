@@ -1,8 +1,8 @@
-"""What the gateway lets through: decisions about heads of requests and replies, without I/O.
+"""Which requests and replies the gateway forwards, and with which headers. No I/O.
 
-The parser, h11, is lenient in places where two servers could disagree about one request; what
-is ambiguous is refused here (RFC 9112, 11.2), and what concerns one connection only is taken
-off in both directions (RFC 9110, 7.6.1).
+The parser, h11, is lenient in places where two servers could disagree about one request. These
+rules refuse what is ambiguous (RFC 9112, 11.2), and remove in both directions the fields that
+concern one connection only (RFC 9110, 7.6.1).
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from bus.rpc.messages import Headers, Reply
 from bus.topology import MAX_PRIORITY
 
 MAX_HEADERS = 100
-# The parser's own limit holds only for heads that arrive in pieces.
+# The parser's own limit applies only to heads that arrive in pieces.
 MAX_HEADER_BYTES = 32 * 1024
 MAX_BODY_BYTES = 1024 * 1024
 DEFAULT_PRIORITY = 5
-# The first prefix that fits decides.
+# The first matching prefix decides.
 PRIORITIES = (("/health/", 9), ("/api/", 7), ("/static/", 3))
 
 HOP_BY_HOP = frozenset(
@@ -38,13 +38,13 @@ HOP_BY_HOP = frozenset(
         "upgrade",
     }
 )
-# The gateway answers Expect itself, and writes the others anew.
-_OURS = frozenset({"content-length", "expect", "forwarded", "host", "x-real-ip"})
+# The gateway answers Expect itself, and writes the others itself.
+_REWRITTEN = frozenset({"content-length", "expect", "forwarded", "host", "x-real-ip"})
 BODILESS = frozenset({204, 304})
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
-# Visible ASCII but for the #, which never leaves a browser.
+# Visible ASCII except #, which never leaves a browser.
 _TARGET = re.compile(r"/[!\"$-~]*")
 _HOST = re.compile(r"(?P<name>[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::(?P<port>[0-9]{1,5}))?")
 
@@ -53,7 +53,7 @@ Priorities = tuple[tuple[str, int], ...]
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """A request that is let through, without its body. ``length`` is None when not announced."""
+    """An accepted request without its body. ``length`` is the Content-Length, None without one."""
 
     method: str
     target: str
@@ -64,7 +64,7 @@ class Head:
 
 
 def admit(scope: Mapping[str, Any], allowed_hosts: tuple[str, ...]) -> Head:
-    """The head in an ASGI scope, clean to be sent on. Raises HttpRefused."""
+    """The head in an ASGI scope, cleaned for forwarding. Raises HttpRefused."""
     headers = _decoded(scope["headers"])
     _check_version(scope["http_version"])
     _check_framing(headers, scope["http_version"])
@@ -90,10 +90,10 @@ def admit(scope: Mapping[str, Any], allowed_hosts: tuple[str, ...]) -> Head:
 
 
 def reply_headers(method: str, reply: Reply) -> RawHeaders:
-    """The headers of ``reply`` as they go to the browser. Raises HttpRefused.
+    """The headers of ``reply`` for the browser. Raises HttpRefused.
 
-    The length is that of the body, but for answers that have none: there it is what the
-    application says that a GET would get (RFC 9110, 8.6).
+    Content-Length is the body's. Answers without a body keep the application's, which says what a
+    GET would get (RFC 9110, 8.6).
     """
     headers = [(name.lower(), value.strip(" \t")) for name, value in reply.headers]
     for name, value in headers:
@@ -110,13 +110,13 @@ def reply_headers(method: str, reply: Reply) -> RawHeaders:
 
 
 def priority_of(path: str, priorities: Priorities) -> int:
-    """The priority of a request: that of the first prefix which fits ``path``."""
+    """The priority of a request: that of the first prefix that matches ``path``."""
     fitting = (priority for prefix, priority in priorities if path.startswith(prefix))
     return next(fitting, DEFAULT_PRIORITY)
 
 
 def parse_priorities(words: Iterable[str]) -> Priorities:
-    """GATEWAY_PRIORITIES: ``/prefix=0…9`` words, which go before the built-in ones.
+    """GATEWAY_PRIORITIES: ``/prefix=0…9`` words, which take precedence over the built-in ones.
 
     Raises SettingError.
     """
@@ -133,9 +133,9 @@ def parse_priorities(words: Iterable[str]) -> Priorities:
 
 
 def is_allowed_host(host: str, allowed: tuple[str, ...]) -> bool:
-    """Whether ``host``, a Host header, is well formed and on the list.
+    """Whether ``host``, a Host header, is well formed and in ``allowed``.
 
-    ``.example.org`` on the list stands for the domain and all below it, ``*`` for every host.
+    ``.example.org`` allows the domain and its subdomains, ``*`` every host.
     """
     match = _HOST.fullmatch(host.lower())
     if match is None or int(match["port"] or 0) > 65_535:
@@ -190,7 +190,7 @@ def _host(headers: list[tuple[str, str]], allowed: tuple[str, ...]) -> str:
 
 
 def _target(scope: Mapping[str, Any]) -> str:
-    """The target as it was sent; only paths, for nobody uses this gateway as a proxy."""
+    """The target as it was sent; only a path, since the gateway is no forward proxy."""
     path: str = scope["raw_path"].decode("latin-1")
     query: str = scope["query_string"].decode("latin-1")
     target = f"{path}?{query}" if query else path
@@ -202,11 +202,11 @@ def _target(scope: Mapping[str, Any]) -> str:
 
 
 def _end_to_end(headers: list[tuple[str, str]]) -> list[tuple[str, str]]:
-    dropped = HOP_BY_HOP | _named_in_connection(headers) | _OURS
+    dropped = HOP_BY_HOP | _named_in_connection(headers) | _REWRITTEN
     return [
         (name, value)
         for name, value in headers
-        # WSGI makes X_Y and X-Y the same variable: only one of them can be the true one.
+        # WSGI makes X_Y and X-Y the same variable; only X-Y is the real field.
         if name not in dropped and "_" not in name and not name.startswith("x-forwarded-")
     ]
 

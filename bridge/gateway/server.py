@@ -21,10 +21,10 @@ BACKLOG = 2048
 
 
 class BoundedH11Protocol(H11Protocol):
-    """uvicorn's protocol with an end to waiting for bytes that nobody else waits for.
+    """uvicorn's protocol with a deadline for bytes that the application does not wait for.
 
-    uvicorn alone would wait for ever for the rest of a head, and for the rest of a body whose
-    request is answered already.
+    uvicorn would wait without end for the rest of a head, and for the rest of a body whose request
+    has been answered.
     """
 
     _timer: asyncio.TimerHandle | None = None
@@ -55,8 +55,8 @@ class BoundedH11Protocol(H11Protocol):
             self._timer = None
 
 
-class Server(uvicorn.Server):
-    """Says when it is ready, and leaves the signals to ``bus.runtime.process``."""
+class GatewayServer(uvicorn.Server):
+    """Reports when it is ready, and leaves the signals to ``bus.runtime.process``."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
@@ -72,7 +72,7 @@ class Server(uvicorn.Server):
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A listening socket. Raises SettingError when the address cannot be had."""
+    """A listening socket. Raises SettingError when the address is not available."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, port), family=family, backlog=BACKLOG)
@@ -87,7 +87,7 @@ def serve(
 ) -> None:
     """Serves until SIGTERM or SIGINT; running requests get ``grace`` seconds to finish.
 
-    X-Forwarded-For and -Proto are believed when they come from ``proxies``.
+    X-Forwarded-For and -Proto are trusted when they come from ``proxies``.
     """
     config = uvicorn.Config(
         application,
@@ -102,4 +102,4 @@ def serve(
         h11_max_incomplete_event_size=HEAD_BYTES,
         timeout_graceful_shutdown=int(grace) + 1,
     )
-    Server(config).run([listener])
+    GatewayServer(config).run([listener])

@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from bridge.gateway import app
+from bridge.gateway.settings import GatewaySettings
 from bus.runtime.settings import Environment
 from bus.ticket import KeySet
 from bus.transport.rabbitmq.management_api import Management
@@ -132,7 +133,7 @@ def test_no_password_is_on_a_command_line() -> None:
 def test_a_container_gets_longer_than_its_process_takes_to_finish(
     services: dict[str, Service],
 ) -> None:
-    held = app.Settings.from_environment(Environment({"BROKER_URL": "redis://127.0.0.1/"}))
+    held = GatewaySettings.from_environment(Environment({"BROKER_URL": "redis://127.0.0.1/"}))
     assert services["gateway"]["stop_grace_period"] == "1m"
     assert app.BODY_SECONDS + held.timeout < 60
 

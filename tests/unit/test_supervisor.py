@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from bridge.gateway import app
+from bridge.gateway.settings import GatewaySettings
 from bus.runtime.settings import Environment
 from consumers import request_worker
 from deploy.commands.up import STOP_STAGES
@@ -76,5 +76,5 @@ def test_a_stage_is_longer_than_its_processes_take_to_finish_and_the_whole_has_a
     seconds = {name: stage.seconds for stage in STOP_STAGES for name in stage.names}
     assert seconds["web"] > server.GRACEFUL_SECONDS
     assert seconds["request_worker"] > request_worker.Settings.from_environment(MINIMUM).grace
-    assert seconds["gateway"] > app.Settings.from_environment(MINIMUM).timeout
+    assert seconds["gateway"] > GatewaySettings.from_environment(MINIMUM).timeout
     assert sum(stage.seconds for stage in STOP_STAGES) <= 100
