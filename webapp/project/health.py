@@ -9,13 +9,13 @@ from bus.errors import BrokerBlocked, TopologyBroken
 from bus.runtime.health import PROBE_SECONDS, Probes, is_ready
 from webapp.history.store import messages
 from webapp.project.broker import archive, guard, publisher
+from webapp.project.database import problem as database_problem
 
 
-def database() -> None:
-    """Each check runs in a thread of its own, whose connection nobody else would close."""
+def database() -> str | None:
+    """Whether it can be read and written. Closes the connection of the check's own thread."""
     try:
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT 1")
+        return database_problem()
     finally:
         connection.close()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from bus.errors import RetryableError
+from bus.errors import PermanentError, RetryableError
 from bus.runtime.settings import Environment
 from webapp.project import setup
 
@@ -17,13 +17,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, environment: Environment) -> int:
     """Applies the missing migrations and prints their names.
 
-    Raises RetryableError when the database does not answer.
+    Raises RetryableError when the database does not answer, and PermanentError, before it changes
+    anything, when the database cannot hold every text.
     """
     setup()
     from django.core.management import call_command
     from django.db import OperationalError
 
     try:
+        _check_encoding()
         missing = _missing()
         call_command("migrate", interactive=False, verbosity=0, skip_checks=True)
     except OperationalError as error:
@@ -41,3 +43,14 @@ def _missing() -> list[str]:
     executor = MigrationExecutor(connection)
     plan = executor.migration_plan(executor.loader.graph.leaf_nodes())
     return [f"{migration.app_label}.{migration.name}" for migration, _ in plan]
+
+
+def _check_encoding() -> None:
+    from webapp.project import database
+
+    problems = database.encoding_problems()
+    if problems:
+        raise PermanentError(
+            f"the database cannot hold every text: {'; '.join(problems)}. Stop chatbus, make a "
+            f"backup, and convert it by these statements:\n{database.conversion()}"
+        )
