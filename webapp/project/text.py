@@ -18,8 +18,9 @@ _INVISIBLE = re.compile(
     "\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8\U0001bca0-\U0001bca3"
     "\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
     # Not in that list, but drawn as a blank or not at all: the empty Braille pattern, the null
-    # notehead, annotation anchors, hieroglyph controls, noncharacters.
-    "\u2800\U0001d159\ufff9-\ufffb\U00013430-\U0001343f\ufdd0-\ufdef"
+    # notehead, annotation anchors, the object replacement character, hieroglyph controls,
+    # noncharacters. (Chromium draws all other letters and symbols with some ink.)
+    "\u2800\U0001d159\ufff9-\ufffc\U00013430-\U0001343f\ufdd0-\ufdef"
     + "".join(chr(plane + 0xFFFE) + chr(plane + 0xFFFF) for plane in range(0, 0x110000, 0x10000))
     + "]"
 )

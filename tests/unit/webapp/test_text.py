@@ -25,6 +25,7 @@ BLANKS = {
     "byte-order mark": "\ufeff",
     "word joiner": "\u2060",
     "noncharacter": "\uffff",
+    "object replacement character": "\ufffc",
     "tag": "\U000e0061",
     "variation selector": "\ufe0f",
     "joiner": "\u200d",
