@@ -15,7 +15,9 @@ from bus.transport import depth
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_name(parser)
-    parser.add_argument("--reason", default="", help="kept with the pause, for the next operator")
+    parser.add_argument(
+        "--reason", type=_text, default="", help="kept with the pause, for the next operator"
+    )
     parser.set_defaults(run=run)
 
 
@@ -45,6 +47,15 @@ def run_resume(arguments: argparse.Namespace, environment: Environment) -> int:
     state = "resumed" if resume(url, queue) else "was not paused"
     print(f"{queue.name} {state}; {ready}.")
     return 0
+
+
+def _text(argument: str) -> str:
+    """Bytes of the command line that are not UTF-8 arrive as halves of surrogate pairs."""
+    try:
+        argument.encode()
+    except UnicodeEncodeError:
+        raise argparse.ArgumentTypeError("is not UTF-8") from None
+    return argument
 
 
 def _add_name(parser: argparse.ArgumentParser) -> None:

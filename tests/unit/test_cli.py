@@ -72,6 +72,7 @@ def test_help_of_a_word(word: str) -> None:
         (("up", "--wings"), "--wings"),
         (("up", "--data", "/proc/none"), "/proc/none"),
         (("migrate", "--data", "/nowhere"), "/nowhere"),
+        (("pause", "mongo_writer", "--reason", "caf\udce9"), "--reason: is not UTF-8"),
     ],
 )
 def test_bad_words_get_one_line(words: tuple[str, ...], named: str) -> None:
