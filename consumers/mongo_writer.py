@@ -8,6 +8,7 @@ RFC 3339 in UTC with milliseconds, which sorts as time does.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime
@@ -41,10 +42,13 @@ def open_messages(url: str) -> Collection[Document]:
     Nothing is asked of the server yet. Raises SettingError for a URL that MongoDB refuses.
     """
     try:
-        client: MongoClient[Document] = MongoClient(
-            url, serverSelectionTimeoutMS=TIMEOUT_MS, socketTimeoutMS=2 * TIMEOUT_MS
-        )
-    except (PyMongoError, ValueError) as error:
+        with warnings.catch_warnings():
+            # pymongo warns of an option's bad value, and connects without the option.
+            warnings.simplefilter("error", UserWarning)
+            client: MongoClient[Document] = MongoClient(
+                url, serverSelectionTimeoutMS=TIMEOUT_MS, socketTimeoutMS=2 * TIMEOUT_MS
+            )
+    except (PyMongoError, ValueError, OSError, UserWarning) as error:
         raise SettingError("MONGO_URL", str(error)) from error
     database = client.get_default_database("chat")
     return database.get_collection(

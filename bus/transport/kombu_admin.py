@@ -10,6 +10,7 @@ from typing import Any
 import kombu
 
 from bus.errors import BrokerUnavailable, reason
+from bus.runtime.settings.urls import authorities_of
 from bus.topology import DEAD, EXCHANGES, Exchange, Queue, exchanges_of
 from bus.transport.urls import connect_timeout
 
@@ -23,22 +24,40 @@ class KombuAdmin(ABC):
     """
 
     def __init__(self, url: str, timeouts: dict[str, float]) -> None:
+        failure = None
+        for host in url.split(";"):
+            self._prepare(host, timeouts, connect_timeout(url))
+            try:
+                self.connection.ensure_connection(max_retries=0)
+                self.channel: Any = self.connection.channel()
+                return
+            except (*self.errors, kombu.exceptions.OperationalError) as error:
+                self.close()
+                failure = error
+        assert failure
+        raise BrokerUnavailable(f"cannot reach the broker: {reason(failure)}") from failure
+
+    def _prepare(self, url: str, timeouts: dict[str, float], seconds: float) -> None:
+        # A connection for each host: kombu's own turning from one host to the next would verify
+        # the second one's certificate by the name of the first.
+        uses_tls = url.startswith(("amqps://", "rediss://"))
         self.connection: Any = kombu.Connection(
-            url, heartbeat=0, connect_timeout=connect_timeout(url), transport_options=timeouts
+            url.partition("?")[0],
+            heartbeat=0,
+            connect_timeout=seconds,
+            transport_options=timeouts,
+            ssl=self._tls_options(authorities_of(url)) if uses_tls else False,
         )
         self.errors: tuple[type[Exception], ...] = (
             *self.connection.connection_errors,
             *self.connection.channel_errors,
             OSError,
         )
-        try:
-            self.connection.ensure_connection(
-                max_retries=url.count(";"), interval_start=0, interval_step=0, interval_max=0
-            )
-            self.channel: Any = self.connection.channel()
-        except (*self.errors, kombu.exceptions.OperationalError) as error:
-            self.close()
-            raise BrokerUnavailable(f"cannot reach the broker: {reason(error)}") from error
+
+    @abstractmethod
+    def _tls_options(self, authorities: str | None) -> dict[str, Any]:
+        """kombu's ``ssl`` options, so that chain and host name are verified, by ``authorities``
+        (a file of certificates) or else by those of the system."""
 
     @abstractmethod
     def close(self) -> None: ...

@@ -120,3 +120,9 @@ def test_history_pages_have_their_index(mongo: str) -> None:
     messages.database.client.close()
     assert ["room_id", "id"] in fields
     assert (["room_id"] in fields) == (server.get("process") == EMBEDDED)
+
+
+@pytest.mark.parametrize("option", ["maxPoolSize=many", "retryWrites=x", "tls=true&tlsCAFile=/no"])
+def test_an_option_with_a_bad_value_is_refused(option: str) -> None:
+    with pytest.raises(SettingError, match="MONGO_URL: "):
+        open_messages(f"mongodb://h/chat?{option}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 from django.conf import settings
@@ -17,14 +18,17 @@ TIMEOUT_MS = 2_000
 def _open(url: str) -> Collection[dict[str, Any]]:
     """Connects with the first read of each process, so not before the fork. Raises SettingError."""
     try:
-        client: MongoClient[dict[str, Any]] = MongoClient(
-            url,
-            connect=False,
-            serverSelectionTimeoutMS=TIMEOUT_MS,
-            connectTimeoutMS=TIMEOUT_MS,
-            socketTimeoutMS=2 * TIMEOUT_MS,
-        )
-    except (PyMongoError, ValueError) as error:
+        with warnings.catch_warnings():
+            # pymongo warns of an option's bad value, and connects without the option.
+            warnings.simplefilter("error", UserWarning)
+            client: MongoClient[dict[str, Any]] = MongoClient(
+                url,
+                connect=False,
+                serverSelectionTimeoutMS=TIMEOUT_MS,
+                connectTimeoutMS=TIMEOUT_MS,
+                socketTimeoutMS=2 * TIMEOUT_MS,
+            )
+    except (PyMongoError, ValueError, OSError, UserWarning) as error:
         raise SettingError("MONGO_URL", str(error)) from error
     return client.get_default_database("chat")["messages"]
 

@@ -204,6 +204,9 @@ def _check_value(word: str, value: str) -> None:
         raise UrlError("names no database of Redis; accepted is its number")
     if word == "ssl_mode" and value != "VERIFY_IDENTITY":
         raise UrlError(f"has ssl_mode={value[:40]!r}; accepted is VERIFY_IDENTITY{_NO_CHOICE}")
+    # pymongo only warns of another value, and connects without TLS.
+    if word.lower() in ("tls", "ssl") and value.lower() not in ("true", "false"):
+        raise UrlError(f"has {word}={value[:40]!r}; accepted are true and false")
 
 
 def _with_authorities(url: str, ca_file: str | None) -> str:

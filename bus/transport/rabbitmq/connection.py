@@ -7,6 +7,7 @@ consumes at a third of the cost.
 from __future__ import annotations
 
 import random
+import ssl
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -22,6 +23,7 @@ from pika.exceptions import AMQPError, ConnectionClosedByClient
 
 from bus.errors import BrokerUnavailable, reason
 from bus.message import Delivery
+from bus.runtime.settings.urls import authorities_of
 from bus.transport.rabbitmq.frames import read_frames
 from bus.transport.urls import CONNECT_SECONDS, connect_timeout
 
@@ -194,7 +196,10 @@ def _parameters(url: str, heartbeat: int) -> list[pika.URLParameters]:
 
 
 def _parameters_of(url: str, heartbeat: int, seconds: float) -> pika.URLParameters:
-    parameters = pika.URLParameters(url)
+    parameters = pika.URLParameters(url.partition("?")[0])
+    if parameters.ssl_options:
+        context = ssl.create_default_context(cafile=authorities_of(url))
+        parameters.ssl_options = pika.SSLOptions(context, parameters.host)
     # Like kombu, take "amqp://host//" for the virtual host "/".
     parameters.virtual_host = parameters.virtual_host or "/"
     parameters.heartbeat = heartbeat

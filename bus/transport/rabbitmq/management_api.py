@@ -1,4 +1,4 @@
-"""What is on a RabbitMQ broker, as its management plugin's HTTP API tells it.
+"""Reads what is on a RabbitMQ broker from the HTTP API of its management plugin.
 
 Counts of messages lag by up to ten seconds; names, arguments and bindings do not.
 Source: https://www.rabbitmq.com/docs/management#http-api.
@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import base64
 import http.client
+import ssl
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Self, TypeVar
 from urllib.parse import SplitResult, quote, unquote, urlsplit
 
@@ -18,11 +19,10 @@ import msgspec
 
 from bus.errors import BrokerUnavailable, SettingError, reason
 from bus.runtime.settings import Environment
+from bus.runtime.settings.urls import authorities_of
 
 TIMEOUT = 5.0
 ENABLE = "enable it with: rabbitmq-plugins enable rabbitmq_management, or set BROKER_API_URL"
-# For the environment's proxies, which are for the outside, are none of the broker's.
-_OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 Record = TypeVar("Record")
 
@@ -59,41 +59,83 @@ class BindingInfo(msgspec.Struct, frozen=True):
     arguments: Mapping[str, Any] = {}
 
 
-class Management:
-    """The API of one virtual host; ``urls`` are those of the nodes, the first that answers is
-    asked. Thread-safe. Every method raises BrokerUnavailable.
-    """
+class _NoRedirects(urllib.request.HTTPRedirectHandler):
+    """urllib would send the password to wherever the answer points."""
 
-    def __init__(self, urls: tuple[str, ...], vhost: str, user: str, password: str) -> None:
-        self.urls = urls
-        self.vhost = vhost
+    def redirect_request(self, *_: object) -> None:
+        return None
+
+
+class _Node:
+    """The API of one node at ``url``, asked as ``user``. A certificate must be of one of
+    ``authorities``, the file of them, or else of one of the system's."""
+
+    def __init__(self, url: str, user: str, password: str, authorities: str | None) -> None:
+        self.url = url
         token = base64.b64encode(f"{user}:{password}".encode()).decode()
         self._headers = {"Authorization": f"Basic {token}", "Accept": "application/json"}
+        # No proxies: those of the environment are for hosts outside, not for the broker.
+        handlers: list[urllib.request.BaseHandler] = [urllib.request.ProxyHandler({})]
+        if url.startswith("https:"):
+            context = ssl.create_default_context(cafile=authorities)
+            handlers.append(urllib.request.HTTPSHandler(context=context))
+        self._opener = urllib.request.build_opener(*handlers, _NoRedirects)
+
+    def get(self, path: str, record: type[Record]) -> list[Record]:
+        """Raises BrokerUnavailable."""
+        url = f"{self.url}/api/{path}"
+        request = urllib.request.Request(url, headers=self._headers)
+        try:
+            with self._opener.open(request, timeout=TIMEOUT) as response:
+                return msgspec.json.decode(response.read(), type=list[record])  # type: ignore[valid-type]
+        except urllib.error.HTTPError as error:
+            raise BrokerUnavailable(
+                f"the management API: {url} answers {_refusal(error)}"
+            ) from error
+        except msgspec.DecodeError as error:
+            raise BrokerUnavailable(
+                f"{url} does not answer like the management API: {error}"
+            ) from error
+        except (OSError, http.client.HTTPException) as error:
+            cause = getattr(error, "reason", error)
+            why = reason(cause) if isinstance(cause, BaseException) else cause
+            raise BrokerUnavailable(f"the management API: {url}: {why}; {ENABLE}") from error
+
+
+class Management:
+    """The API of one virtual host on ``nodes``. Each call asks the node that answered last, and
+    the others when that fails. Thread-safe. Every method raises BrokerUnavailable.
+    """
+
+    def __init__(self, nodes: Iterable[_Node], vhost: str) -> None:
+        self._nodes = tuple(nodes)
+        self.vhost = vhost
 
     @classmethod
     def from_url(cls, broker_url: str, api_url: str | None = None) -> Self:
         """For the virtual host of ``broker_url`` (amqp:// or amqps://, hosts separated by ``;``).
 
-        ``api_url`` is where the API listens; where it carries no user, the broker's is taken. By
-        default it is port 15672 of the broker's hosts (15671 and https for amqps), unless the
-        broker's port is one of its own: then another broker may well be at 15672. Raises
-        SettingError.
+        ``api_url`` is where the API listens, of several nodes separated by ``;``; where it names
+        no user, the broker's is taken. By default it is port 15672 of the broker's hosts (15671
+        and https for amqps), unless the broker's port is one of its own: then another broker may
+        well be at 15672. Raises SettingError.
         """
         brokers = [_split("BROKER_URL", url) for url in broker_url.split(";")]
-        api = _split("BROKER_API_URL", api_url) if api_url else None
-        account = api if api and api.username else brokers[0]
-        addresses = (_with_path(api),) if api else tuple(filter(None, map(_default, brokers)))
-        return cls(
-            addresses,
-            unquote(brokers[0].path.removeprefix("/")) or "/",
-            unquote(account.username or "guest"),
-            unquote(account.password or "guest"),
-        )
+        if api_url:
+            apis = [_split("BROKER_API_URL", url) for url in api_url.split(";")]
+            nodes = [_node(api, _with_path(api), brokers[0]) for api in apis]
+        else:
+            nodes = [_node(broker, url) for broker in brokers if (url := _default(broker))]
+        return cls(nodes, unquote(brokers[0].path.removeprefix("/")) or "/")
 
     @classmethod
     def from_environment(cls, environment: Environment) -> Self:
         """By BROKER_URL and BROKER_API_URL. Raises SettingError."""
         return cls.from_url(environment.broker_url(), environment.broker_api_url())
+
+    @property
+    def urls(self) -> tuple[str, ...]:
+        return tuple(node.url for node in self._nodes)
 
     def exchanges(self) -> list[ExchangeInfo]:
         return self._list("exchanges", ExchangeInfo)
@@ -108,30 +150,23 @@ class Management:
         failure = BrokerUnavailable(
             "the management API: the broker's port is not the usual one, so set BROKER_API_URL"
         )
-        for url in self.urls:
+        nodes = self._nodes
+        for node in nodes:
             try:
-                return self._get(f"{url}/api/{what}/{quote(self.vhost, safe='')}", record)
+                records = node.get(f"{what}/{quote(self.vhost, safe='')}", record)
             except BrokerUnavailable as error:
                 failure = error
+            else:
+                self._nodes = (node, *(other for other in nodes if other is not node))
+                return records
         raise failure
 
-    def _get(self, url: str, record: type[Record]) -> list[Record]:
-        request = urllib.request.Request(url, headers=self._headers)
-        try:
-            with _OPENER.open(request, timeout=TIMEOUT) as response:
-                return msgspec.json.decode(response.read(), type=list[record])  # type: ignore[valid-type]
-        except urllib.error.HTTPError as error:
-            raise BrokerUnavailable(
-                f"the management API: {url} answers {_refusal(error)}"
-            ) from error
-        except msgspec.DecodeError as error:
-            raise BrokerUnavailable(
-                f"{url} does not answer like the management API: {error}"
-            ) from error
-        except (OSError, http.client.HTTPException) as error:
-            cause = getattr(error, "reason", error)
-            why = reason(cause) if isinstance(cause, BaseException) else cause
-            raise BrokerUnavailable(f"the management API: {url}: {why}; {ENABLE}") from error
+
+def _node(api: SplitResult, url: str, account: SplitResult | None = None) -> _Node:
+    """The node at ``url``, by the user of ``api``, or of ``account`` if that names none."""
+    who = api if api.username or not account else account
+    user, password = unquote(who.username or "guest"), unquote(who.password or "guest")
+    return _Node(url, user, password, authorities_of(api.geturl()))
 
 
 def _split(setting: str, url: str) -> SplitResult:

@@ -7,6 +7,7 @@ written to them, so a queue is no more than its bindings.
 from __future__ import annotations
 
 import secrets
+import ssl
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -46,6 +47,13 @@ class RedisAdmin(KombuAdmin):
         # other threads make, and two at once change it for good.
         with suppress(*self.errors, AttributeError):
             self.connection.release()
+
+    def _tls_options(self, authorities: str | None) -> dict[str, Any]:
+        return {
+            "ssl_cert_reqs": ssl.CERT_REQUIRED,
+            "ssl_check_hostname": True,
+            "ssl_ca_certs": authorities,
+        }
 
     def ping(self) -> None:
         try:

@@ -121,6 +121,12 @@ def test_no_option_turns_verification_off(name: str, url: str) -> None:
         Environment({name: url}).url(name)
 
 
+@pytest.mark.parametrize("option", ["tls=maybe", "tls=1", "SSL=yes", "tls="])
+def test_mongodb_does_not_connect_without_tls_by_a_slip(option: str) -> None:
+    with pytest.raises(SettingError, match=r"MONGO_URL: .*accepted are true and false"):
+        Environment({"MONGO_URL": f"mongodb://h/?{option}"}).mongo_url()
+
+
 @pytest.mark.parametrize(
     ("name", "url"),
     [
