@@ -54,7 +54,7 @@ class TlsRabbitMQ(RabbitMQ):
     """With a listener and a management API by TLS beside the plain ones."""
 
     def __init__(self, certificate: Certificate) -> None:
-        super().__init__(management=True)
+        super().__init__()
         self._certificate = certificate
         self.tls_port = free_port()
 
