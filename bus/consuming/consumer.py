@@ -13,8 +13,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from datetime import datetime
 from typing import Protocol
 
@@ -25,13 +25,13 @@ from bus.consuming.consumer_status import ConsumerStatus
 from bus.consuming.dead_letter_publisher import DeadLetterPublisher
 from bus.consuming.in_flight import InFlight, Unacked
 from bus.consuming.pause import PauseWatch
+from bus.consuming.resubscribe import Attempt, resubscribing
 from bus.errors import BrokerUnavailable, InvalidEvent, RetryableError, SubscriptionCancelled
 from bus.events import Event
 from bus.message import Delivery
-from bus.runtime.backoff import Backoff
 from bus.runtime.trace import log_ids
 from bus.topology import Queue
-from bus.transport import DeliveryFeed, Subscription, subscribe
+from bus.transport import DeliveryFeed, Subscription
 
 logger = logging.getLogger(__name__)
 
@@ -89,41 +89,40 @@ class Consumer:
 
         What is in hand then goes back to the queue, in order.
         """
-        backoff = Backoff()
         with closing(self._watch), closing(self._dead_letters), self._backfill.reported():
-            while not self._stop.is_set():
-                try:
+            for attempt in resubscribing(self._stop):
+                with attempt, self._noting_losses():
                     self._watch.rest(self._stop, self._on_paused)
-                    self._consume(backoff)
-                except SubscriptionCancelled as error:
-                    logger.warning("%s", error)
-                    self._backfill.open(self._let_go())
-                    self._status.connection_lost()
-                except BrokerUnavailable as error:
-                    self._let_go()
-                    self._status.connection_lost()
-                    delay = backoff.next()
-                    logger.warning("%s; next attempt in %.1f s", error, delay)
-                    self._stop.wait(delay)
+                    self._consume(attempt)
+
+    @contextmanager
+    def _noting_losses(self) -> Iterator[None]:
+        """Around all that may lose the broker; with the subscription the events in flight go."""
+        try:
+            yield
+        except BrokerUnavailable as error:
+            processed = self._let_go()
+            if isinstance(error, SubscriptionCancelled):
+                self._backfill.open(processed)
+            self._status.connection_lost()
+            raise
 
     def _on_paused(self) -> None:
         """Doing nothing is now what this process is for."""
         self._status.paused()
         self._on_connected()
 
-    def _consume(self, backoff: Backoff) -> None:
+    def _consume(self, attempt: Attempt) -> None:
         """Returns when stopped or paused."""
         if self._stop.is_set():
             return
         self._find_backfill()
-        source = subscribe(
+        source = attempt.subscribe(
             self._url, self._queue, prefetch=2 * self._batch, instance=self._instance
         )
         with closing(source):
-            logger.info("consuming %s", self._queue.name)
             self._status.connected()
             self._on_connected()
-            backoff.reset()
             self._run_backfill(source)
             while self._goes_on():
                 if self._step(source):

@@ -6,8 +6,9 @@ import logging
 import threading
 import uuid
 from concurrent.futures import Future
+from contextlib import closing
 
-from bus.consuming.resubscribe import resubscribe
+from bus.consuming.resubscribe import resubscribing
 from bus.errors import PublishUnconfirmed
 from bus.publishing import Publisher
 from bus.publishing.publisher import DEFAULT_TIMEOUT
@@ -91,15 +92,20 @@ class RpcClient:
             future.set_result(outcome)
 
     def _receive(self) -> None:
-        def take_in(source: Subscription) -> None:
-            self._connected.set()
-            try:
-                while not self._stop.is_set():
-                    deliveries = source.receive(REPLIES_AT_ONCE, POLL_SECONDS)
-                    for delivery in deliveries:
-                        self._settle(delivery.correlation_id, decode_answer(delivery))
-                    source.ack(deliveries)
-            finally:
-                self._connected.clear()
+        for attempt in resubscribing(self._stop):
+            with attempt:
+                source = attempt.subscribe(self._url, self._replies, prefetch=REPLIES_AT_ONCE)
+                with closing(source):
+                    self._receive_from(source)
 
-        resubscribe(self._url, self._replies, self._stop, take_in, prefetch=REPLIES_AT_ONCE)
+    def _receive_from(self, source: Subscription) -> None:
+        """Returns when stopped."""
+        self._connected.set()
+        try:
+            while not self._stop.is_set():
+                deliveries = source.receive(REPLIES_AT_ONCE, POLL_SECONDS)
+                for delivery in deliveries:
+                    self._settle(delivery.correlation_id, decode_answer(delivery))
+                source.ack(deliveries)
+        finally:
+            self._connected.clear()

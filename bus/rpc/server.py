@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import closing
 
 from bus.consuming.pause import PauseWatch
-from bus.consuming.resubscribe import resubscribe
+from bus.consuming.resubscribe import Attempt, resubscribing
 from bus.errors import (
     InvalidMessage,
     InvalidRpcMessage,
@@ -77,17 +77,13 @@ class RpcServer:
     def run(self) -> None:
         """Serves until stopped; connects again whenever the broker was lost."""
         with closing(self._watch):
-            resubscribe(
-                self._url,
-                WEB_REQUESTS,
-                self._stop,
-                self._serve,
-                prefetch=1,
-                instance=self._instance,
-                before=self._rest,
-            )
+            for attempt in resubscribing(self._stop):
+                with attempt:
+                    self._rest()
+                    self._consume(attempt)
 
     def _rest(self) -> None:
+        """Returns when not paused, or when stopped."""
         self._watch.rest(self._stop, self._on_paused)
         self._status = health.CONNECTING
         self._paused.set(0)
@@ -97,30 +93,31 @@ class RpcServer:
         self._paused.set(1)
         self._on_connected()
 
-    def _serve(self, source: Subscription) -> None:
-        self._status = health.OK
-        self._on_connected()
-        try:
-            with SUBSCRIPTIONS.labels(WEB_REQUESTS.name).track_inprogress():
-                self._serve_from(source)
-        finally:
-            self._status = health.CONNECTING
+    def _consume(self, attempt: Attempt) -> None:
+        if self._stop.is_set():
+            return
+        source = attempt.subscribe(self._url, WEB_REQUESTS, prefetch=1, instance=self._instance)
+        with closing(source), SUBSCRIPTIONS.labels(WEB_REQUESTS.name).track_inprogress():
+            self._status = health.OK
+            self._on_connected()
+            try:
+                self._serve(source)
+            finally:
+                self._status = health.CONNECTING
 
-    def _serve_from(self, source: Subscription) -> None:
-        """Returns when stopped or paused."""
-        goes_on = True
-        while goes_on:
+    def _serve(self, source: Subscription) -> None:
+        """Serves until stopped or paused. The acknowledgement of a request brings the next one."""
+        deliveries: list[Delivery] = []
+        while not self._stop.is_set() and not self._watch.is_paused():
+            source.ack(deliveries)
             deliveries = source.receive(1, POLL_SECONDS)
             self._take_each(deliveries)
-            goes_on = not self._stop.is_set() and not self._watch.is_paused()
-            if not goes_on:
-                # Before the acknowledgement, which would bring the next request.
-                source.cancel()
-                if not deliveries:
-                    # One that was on its way: if it went back, a POST could not be run any more.
-                    deliveries = source.receive(1, 0)
-                    self._take_each(deliveries)
-            source.ack(deliveries)
+        source.cancel()
+        if not deliveries:
+            # One may be on its way. If it went back to the queue, a POST could not be run any more.
+            deliveries = source.receive(1, 0)
+            self._take_each(deliveries)
+        source.ack(deliveries)
 
     def _take_each(self, deliveries: list[Delivery]) -> None:
         for delivery in deliveries:

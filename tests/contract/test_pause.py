@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +16,8 @@ import requests
 from prometheus_client import REGISTRY
 
 from bus.consuming.pause import PauseWatch, pause, resume
+from bus.publishing import Publisher
+from bus.rpc import HeldRequest, Reply, RpcClient, RpcServer
 from bus.topology import MONGO_WRITER, REDIS_PUBLISHER, WEB_REQUESTS, pause_queue
 from bus.transport import connect_admin
 from tests.contract.rpc_fixtures import Broker, Site, broker, server, site
@@ -146,6 +149,45 @@ def test_requests_wait_while_the_workers_are_paused(url: str, site: Site) -> Non
         resume(url, WEB_REQUESTS)
         assert [answer.result().status_code for answer in answers] == [200] * 4
     assert sorted(site.runs()) == ["GET /first", *(f"POST /{number}" for number in range(4))]
+
+
+def test_a_worker_that_stops_while_paused_takes_no_request(url: str, broker: Broker) -> None:
+    taken: list[HeldRequest] = []
+
+    def take(request: HeldRequest) -> Reply:
+        taken.append(request)
+        return Reply(status=200, headers=(), body=b"")
+
+    pause(url, WEB_REQUESTS, "olga")
+    stop = threading.Event()
+    client = RpcClient(url)
+    with closing(client), closing(Publisher(url)) as publisher:
+        client.start()
+        wait_until(client.is_connected)
+        server = RpcServer(url=url, handler=take, publisher=publisher, stop=stop)
+        thread = threading.Thread(target=server.run)
+        thread.start()
+        wait_until(lambda: server.status() == "paused")
+        answer = client.send(post(time.time() + 60), priority=0)
+        wait_until(lambda: depth(url, WEB_REQUESTS) == 1)
+        stop.set()
+        thread.join(20)
+        assert not thread.is_alive()
+        assert not taken
+        assert not answer.done()
+    broker.clear()
+
+
+def post(deadline: float) -> HeldRequest:
+    return HeldRequest(
+        method="POST",
+        target="/",
+        headers=(),
+        body=b"",
+        client="127.0.0.1",
+        scheme="http",
+        deadline=deadline,
+    )
 
 
 def test_posts_during_many_pauses_run_once_and_are_all_answered(url: str, site: Site) -> None:
