@@ -1,7 +1,7 @@
-"""Queue ``web.requests`` → the WSGI application → the reply queue of whoever asked.
+"""Queue ``web.requests`` → the WSGI application → the reply queue of the gateway that asked.
 
-Each thread takes one request at a time. The application is named by WSGI_APPLICATION, so that
-this module knows nothing of it; how it is called is PEP 3333.
+Each thread takes one request at a time. WSGI_APPLICATION names the application, so this module
+imports nothing of it; PEP 3333 says how it is called.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ import pkgutil
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
@@ -44,8 +45,11 @@ CHECK = "webapp.project.health:problem"
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """``grace`` is how many seconds running requests get to finish after SIGTERM; ``check`` names
-    the function, if any, that returns what the application lacks for its work, or nothing."""
+    """``grace`` is how many seconds running requests get to finish after SIGTERM.
+
+    ``check`` names a function, or is empty. The function returns what the application lacks for
+    its work, or nothing.
+    """
 
     broker_url: str
     application: str
@@ -122,7 +126,7 @@ def _variables(headers: Headers) -> Environ:
 
 
 class _Response:
-    """Collects one answer of the application."""
+    """Collects the application's response to one request."""
 
     def __init__(self) -> None:
         self._status: str | None = None
@@ -132,7 +136,7 @@ class _Response:
     def start(
         self, status: str, headers: list[tuple[str, str]], exc_info: ExcInfo | None = None
     ) -> Callable[[bytes], None]:
-        """``start_response``. Nothing has been sent yet, so an error may replace the answer."""
+        """``start_response``. Nothing has been sent yet, so an error may replace the response."""
         if self._status is not None and exc_info is None:
             raise RuntimeError("start_response was called twice without exc_info")
         self._status, self._headers = status, tuple(headers)
@@ -153,7 +157,10 @@ class _Response:
 
 
 def run(application: Application, request: HeldRequest) -> Reply:
-    """Runs ``application`` for ``request``. Raises ReplyTooLarge and what the application does."""
+    """Runs ``application`` for ``request``.
+
+    Raises ReplyTooLarge, and whatever the application raises.
+    """
     response = _Response()
     blocks = application(environ(request), response.start)
     try:
@@ -166,7 +173,7 @@ def run(application: Application, request: HeldRequest) -> Reply:
 
 
 def _run_watched(application: Application, request: HeldRequest) -> Reply:
-    """``run``, counted, and within the trace that the request belongs to."""
+    """Like ``run``, with metrics, and within the trace that the request belongs to."""
     header = next((value for name, value in request.headers if name == trace.HEADER), None)
     status = "failed"
     with trace.continued(header), WORKER_SECONDS.time():
@@ -178,17 +185,69 @@ def _run_watched(application: Application, request: HeldRequest) -> Reply:
             WORKER_REQUESTS.labels(status).inc()
 
 
+class WorkerThreads:
+    """One thread for each of ``serve``, the ``run`` of an RpcServer, until ``stop`` is set.
+
+    When one of them ends before that, all end: that a single thread is missing would go unnoticed.
+    ``grace`` is how many seconds running requests get to finish.
+    """
+
+    def __init__(
+        self, serve: Sequence[Callable[[], object]], stop: threading.Event, grace: float
+    ) -> None:
+        self._stop = stop
+        self._grace = grace
+        self._has_crashed = False
+        self._threads = [
+            threading.Thread(target=self._run, args=(run,), name=f"worker-{number}", daemon=True)
+            for number, run in enumerate(serve, start=1)
+        ]
+
+    def run(self) -> bool:
+        """Returns after ``stop`` is set; False if a thread ended by itself."""
+        for thread in self._threads:
+            thread.start()
+        self._stop.wait()
+        self._join()
+        return not self._has_crashed
+
+    def _run(self, run: Callable[[], object]) -> None:
+        try:
+            run()
+        finally:
+            self._has_crashed |= not self._stop.is_set()
+            self._stop.set()
+
+    def _join(self) -> None:
+        deadline = time.monotonic() + self._grace
+        for thread in self._threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
+        if running := sum(thread.is_alive() for thread in self._threads):
+            logger.warning("%d requests did not finish within %g s", running, self._grace)
+
+
 def main(environment: Environment) -> None:
     """Serves until SIGTERM or SIGINT, then lets running requests finish within the grace.
 
     What does not finish is left unacknowledged, so the broker gives it to another worker. Raises
-    SystemExit when a thread ended by itself.
+    SystemExit when a thread ended by itself: the process's supervisor starts it again.
     """
     settings = Settings.from_environment(environment)
     application = load_application(settings.application)
-    publisher = Publisher(settings.broker_url)
     stop = stop_event()
-    servers = [
+    with closing(Publisher(settings.broker_url)) as publisher:
+        servers = _servers(settings, application, publisher, stop)
+        with closing(start_ops(environment, ready=Probes(_checks(settings, servers)))):
+            serve = [server.run for server in servers]
+            is_well = WorkerThreads(serve, stop, settings.grace).run()
+    if not is_well:
+        sys.exit(1)
+
+
+def _servers(
+    settings: Settings, application: Application, publisher: Publisher, stop: threading.Event
+) -> list[RpcServer]:
+    return [
         RpcServer(
             url=settings.broker_url,
             handler=partial(_run_watched, application),
@@ -199,47 +258,14 @@ def main(environment: Environment) -> None:
         )
         for number in range(1, settings.threads + 1)
     ]
-    ops = start_ops(environment, ready=Probes(_checks(settings, servers)))
-
-    crashed: list[RpcServer] = []
-
-    def serve(server: RpcServer) -> None:
-        try:
-            server.run()
-        finally:
-            # One thread less would go unnoticed: end the process, its supervisor starts it again.
-            if not stop.is_set():
-                crashed.append(server)
-            stop.set()
-
-    threads = [
-        threading.Thread(target=serve, args=(server,), name=f"worker-{number}", daemon=True)
-        for number, server in enumerate(servers, start=1)
-    ]
-    for thread in threads:
-        thread.start()
-    stop.wait()
-    _join(threads, settings.grace)
-    publisher.close()
-    ops.close()
-    if crashed:
-        sys.exit(1)
 
 
 def _checks(settings: Settings, servers: list[RpcServer]) -> dict[str, Check]:
     def queue() -> str:
-        """The first thread that is not served tells for all."""
+        """The status of the first thread that is not well, else “ok”."""
         return next((status for s in servers if (status := s.status()) != OK), OK)
 
     checks: dict[str, Check] = {"broker": BrokerProbe(settings.broker_url), "queue": queue}
     if settings.check:
         checks["application"] = _load("WSGI_CHECK", settings.check, "a function")
     return checks
-
-
-def _join(threads: list[threading.Thread], seconds: float) -> None:
-    deadline = time.monotonic() + seconds
-    for thread in threads:
-        thread.join(max(0.0, deadline - time.monotonic()))
-    if running := sum(thread.is_alive() for thread in threads):
-        logger.warning("%d requests did not finish within %g s", running, seconds)

@@ -11,10 +11,7 @@ import pytest
 
 from bus.errors import ReplyTooLarge, SettingError
 from bus.rpc import MAX_REPLY_BYTES, HeldRequest
-from bus.runtime.settings import Environment
-from consumers import request_worker
-from consumers.request_worker import environ, load_application, run
-from tests.support.ports import HOST, free_port
+from consumers.request_worker import WorkerThreads, environ, load_application, run
 
 
 def request(**changes: Any) -> HeldRequest:
@@ -130,20 +127,27 @@ def test_a_name_that_is_no_application(name: str) -> None:
         load_application(name)
 
 
-def test_a_process_that_lost_a_thread_ends_as_failed(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Broken(request_worker.Server):
-        def run(self) -> None:
-            if self._instance.endswith(".2"):
-                raise RuntimeError("a thread ends by itself")
-            self._stop.wait()
-
-    monkeypatch.setattr(request_worker, "Server", Broken)
-    monkeypatch.setattr(request_worker, "stop_event", threading.Event)
+def test_a_thread_that_ends_by_itself_ends_all_as_failed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(threading, "excepthook", lambda arguments: None)
-    settings = {
-        "BROKER_URL": f"amqp://{HOST}:{free_port()}",
-        "WSGI_APPLICATION": "tests.contract.echo_app:application",
-    }
-    with pytest.raises(SystemExit) as ended:
-        request_worker.main(Environment(settings))
-    assert ended.value.code == 1
+    stop = threading.Event()
+
+    def broken() -> None:
+        raise RuntimeError("a thread ends by itself")
+
+    assert not WorkerThreads([stop.wait, broken, stop.wait], stop, grace=20).run()
+    assert stop.is_set()
+
+
+def test_threads_that_are_stopped_end_well() -> None:
+    stop = threading.Event()
+    assert WorkerThreads([stop.wait, stop.set], stop, grace=20).run()
+
+
+def test_a_request_that_does_not_finish_is_left_to_another_worker(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    stop, release = threading.Event(), threading.Event()
+    stop.set()
+    assert WorkerThreads([stop.wait, release.wait], stop, grace=0.1).run()
+    release.set()
+    assert "1 requests did not finish within 0.1 s" in caplog.text
