@@ -1,4 +1,28 @@
-"""The errors of the bus: one root, and below it what may be tried again and what may not."""
+"""All errors that the bus raises on purpose.
+
+* BusError
+    * RetryableError: the same call may succeed later
+        * BrokerUnavailable
+            * BrokerBlocked
+            * PublishUnconfirmed
+            * SubscriptionCancelled
+        * BrokerRefused
+        * PublishExpired
+        * PublishRefused
+        * PublishTimeout
+        * QueueBusy
+        * QueueInUse
+        * QueueMissing
+        * StoreUnavailable
+        * TopologyBroken
+    * PermanentError: the same call will fail again
+        * InvalidEvent
+        * InvalidMessage
+        * InvalidRpcMessage
+        * InvalidTicket
+        * ReplyTooLarge
+        * SettingError
+"""
 
 from __future__ import annotations
 
@@ -8,11 +32,7 @@ class BusError(Exception):
 
 
 class RetryableError(BusError):
-    """The same call may succeed later: the other side is away, stalled or full."""
-
-
-class PermanentError(BusError):
-    """The same call will fail again: the input or the set-up is wrong."""
+    """The same call may succeed later: a server is unreachable, stalled or full."""
 
 
 class BrokerUnavailable(RetryableError):
@@ -20,13 +40,21 @@ class BrokerUnavailable(RetryableError):
 
 
 class BrokerBlocked(BrokerUnavailable):
-    """The broker takes no messages now, for want of memory or disk; nothing was sent."""
+    """The broker accepts no messages now, for want of memory or disk; nothing was sent."""
 
 
 class PublishUnconfirmed(BrokerUnavailable):
-    """The connection broke, or nothing was confirmed, after messages were sent: they may or may
-    not be there. Any other BrokerUnavailable while publishing means that nothing was sent.
+    """The connection broke, or no confirm came, after messages were sent: the broker may or may
+    not have them. Any other BrokerUnavailable while publishing means that nothing was sent.
     """
+
+
+class SubscriptionCancelled(BrokerUnavailable):
+    """The broker ended a subscription: its queue was deleted, or moved to another node."""
+
+
+class BrokerRefused(RetryableError):
+    """The broker answered that something is in use, or not empty, and did nothing."""
 
 
 class PublishExpired(RetryableError):
@@ -37,8 +65,12 @@ class PublishExpired(RetryableError):
         super().__init__(f"nothing was sent within {seconds:g} s")
 
 
+class PublishRefused(RetryableError):
+    """The broker refused a message (nack: a queue is full) or returned it (no queue takes it)."""
+
+
 class PublishTimeout(RetryableError):
-    """The deadline passed before the broker confirmed; the message may or may not be there.
+    """The deadline passed before the broker confirmed: it may or may not have the message.
 
     Publish again with the same message id: every sink ignores an id that it has seen.
     """
@@ -48,76 +80,68 @@ class PublishTimeout(RetryableError):
         super().__init__(f"the broker did not confirm within {seconds:g} s")
 
 
-class PublishRefused(RetryableError):
-    """The broker answered, and said no: a full queue (nack) or no queue at all (returned)."""
+class QueueBusy(RetryableError):
+    """Another operator's command holds the lock on the queue."""
+
+    def __init__(self, queue: str) -> None:
+        self.queue = queue
+        super().__init__(
+            f"{queue} is locked by another command; retry when it has finished "
+            "(the lock of a killed command expires within a minute)"
+        )
 
 
-class TopologyBroken(RetryableError):
-    """An exchange, queue or binding is missing: an event would not reach all its queues."""
+class QueueInUse(RetryableError):
+    """A queue is not removed, because it has messages or consumers; nothing was changed."""
 
 
 class QueueMissing(RetryableError):
     """The broker answered that there is no such queue."""
 
 
-class BrokerRefused(RetryableError):
-    """The broker answered that something is in use, or not empty, and did nothing."""
-
-
-class QueueInUse(RetryableError):
-    """A queue is not removed because messages or consumers are on it; nothing was changed."""
-
-
 class StoreUnavailable(RetryableError):
     """A store (MongoDB, Redis) did not answer, or cannot do now what was asked of it."""
 
 
+class TopologyBroken(RetryableError):
+    """An exchange, queue or binding is missing: an event would not reach all its queues."""
+
+
+class PermanentError(BusError):
+    """The same call will fail again: the input or the set-up is wrong."""
+
+
 class InvalidEvent(PermanentError):
-    """Bytes that are no event of ours; ``str()`` of it says where and what is accepted."""
+    """Bytes that are not an event; the text says what is wrong, where, and what is accepted."""
 
 
 class InvalidMessage(PermanentError):
-    """A message that cannot be written in the broker's protocol; nothing of it was sent."""
+    """A message that the broker's protocol cannot carry; nothing of it was sent."""
 
 
 class InvalidRpcMessage(PermanentError):
-    """Something on a request or reply queue that is no request or reply of ours."""
+    """A message on a request or reply queue that is not a request or a reply."""
+
+
+class InvalidTicket(PermanentError):
+    """A socket ticket that is malformed, expired, or signed by no key of the key set."""
 
 
 class ReplyTooLarge(PermanentError):
-    """An application's answer that is larger than a reply may be."""
+    """An application's response is larger than a reply may be."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         super().__init__(f"the answer is larger than {limit} bytes")
 
 
-class InvalidTicket(PermanentError):
-    """A socket ticket that is malformed, expired or not signed by a key of ours."""
-
-
 class SettingError(PermanentError):
-    """A setting from the environment that cannot be used."""
+    """A setting from the environment cannot be used."""
 
     def __init__(self, name: str, problem: str) -> None:
         self.name = name
         self.problem = problem
         super().__init__(f"{name}: {problem}")
-
-
-class QueueBusy(RetryableError):
-    """Another operator works on the queue; two would each see a part of it."""
-
-    def __init__(self, queue: str) -> None:
-        self.queue = queue
-        super().__init__(
-            f"{queue} is in the hands of another command; try again when that has ended "
-            "(one that was killed is in the way for a minute at most)"
-        )
-
-
-class SubscriptionCancelled(BrokerUnavailable):
-    """The broker ended a subscription: its queue was deleted, or moved to another node."""
 
 
 def reason(error: BaseException) -> str:

@@ -147,7 +147,7 @@ def test_a_second_operator_gets_a_clear_error(broker_url: str, publisher: Publis
     ids = bury(publisher, [posted()])
     with open_dead_letters(broker_url, MONGO_WRITER):
         line = deadletters(broker_url, "drop", "--all", code=1)
-    assert line.startswith("chatbus: chat.mongo_writer.dead is in the hands of another command")
+    assert line.startswith("chatbus: chat.mongo_writer.dead is locked by another command")
     assert [x["id"] for x in as_json(broker_url, "list")] == ids
 
 
