@@ -1,4 +1,4 @@
-"""The event envelope and its types, decoded strictly at every door.
+"""The event envelope and its types, decoded strictly wherever an event enters a process.
 
 An event travels as JSON, UTF-8, at most 64 KiB::
 
@@ -43,7 +43,7 @@ class Part(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Person(Part, frozen=True):
-    """A user as events name them: the id in MySQL and the display name at that time."""
+    """A user in an event: the id in MySQL, and the display name at that time."""
 
     id: int
     name: Name
@@ -162,7 +162,7 @@ def make(
     data: Part,
     event_id: uuid.UUID | None = None,
 ) -> Kind:
-    """An event of the type ``kind``, of this moment or of the moment of ``event_id``."""
+    """An event of the type ``kind``, of this moment or of the time of ``event_id``."""
     event_id = event_id or new_id()
     return kind(v=1, id=event_id, room_id=room_id, actor=actor, at=timestamp(event_id), data=data)
 
@@ -183,7 +183,7 @@ def format_time(time: datetime) -> str:
 
 
 def encode(event: Event) -> bytes:
-    """The event as it travels. Raises InvalidEvent above 64 KiB."""
+    """The event in JSON. Raises InvalidEvent above 64 KiB."""
     body = _encoder.encode(event)
     if len(body) > MAX_EVENT_BYTES:
         raise InvalidEvent(f"event of {len(body)} bytes; accepted are {MAX_EVENT_BYTES}")
@@ -191,7 +191,7 @@ def encode(event: Event) -> bytes:
 
 
 def decode(body: bytes) -> Event:
-    """The typed event in ``body``. Raises InvalidEvent, which says what was wrong and where."""
+    """The typed event in ``body``. Raises InvalidEvent, which says what is wrong and where."""
     if len(body) > MAX_EVENT_BYTES:
         raise InvalidEvent(f"event of {len(body)} bytes; accepted are {MAX_EVENT_BYTES}")
     try:

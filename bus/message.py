@@ -1,4 +1,4 @@
-"""What is put on the bus and what comes off it, whichever broker carries it."""
+"""What is published on the bus and what is consumed from it, whatever the broker."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
     """One message to publish.
 
     ``exchange`` "" is the broker's default exchange, where the routing key is a queue's name.
-    ``priority`` runs from 0 to 9, 9 first. ``expires_in`` is in seconds: a queue drops the
-    message when nobody took it within that time. A message that is not ``persistent`` does not
-    outlive a restart of the broker. Redis as broker keeps both; the latter comes as redelivered.
+    ``timestamp`` is in seconds since 1970. ``priority`` runs from 0 to 9, 9 first. ``expires_in``
+    is in seconds: a queue drops the message when no consumer takes it within that time. A message
+    that is not ``persistent`` does not outlive a restart of the broker. Redis as broker keeps
+    both kinds of message; after a restart it delivers the latter as redelivered.
     """
 
     exchange: str
@@ -36,8 +37,11 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Delivery(msgspec.Struct, frozen=True, kw_only=True):
-    """One message as a consumer gets it; ``tag`` is the broker's handle for settling it, and
-    ``run_id`` the run of Redis as broker that one which is not persistent was published to."""
+    """One message as a consumer gets it.
+
+    ``tag`` is the broker's handle for settling it. ``run_id`` names the run of Redis, as broker,
+    to which a message that is not persistent was published.
+    """
 
     tag: Any
     body: bytes

@@ -26,7 +26,7 @@ _MINIMUM_SECRET = 32
 
 
 class Ticket(msgspec.Struct, frozen=True, kw_only=True):
-    """Who may connect, and to which rooms, at the moment the ticket was signed.
+    """Which user may connect, and to which rooms, when the ticket was signed.
 
     ``session`` names the login session, so that a log-out can end its sockets; ``issued_at`` and
     ``expires_at`` are in seconds since 1970.
@@ -69,7 +69,7 @@ class KeySet:
     def sign(
         self, *, user_id: int, user_name: str, session: str, room_ids: Iterable[uuid.UUID]
     ) -> str:
-        """A ticket that is good for LIFETIME seconds, from now."""
+        """A ticket that is valid for LIFETIME seconds from now."""
         key_id, secret = self.keys[0]
         now = time.time()
         claims = {
@@ -85,7 +85,7 @@ class KeySet:
         return jwt.encode(claims, secret, _ALGORITHM, headers={"kid": key_id})
 
     def verify(self, token: str) -> Ticket:
-        """The ticket in ``token``. Raises InvalidTicket. Single use is the caller's to check."""
+        """The ticket in ``token``. Raises InvalidTicket. The caller checks that it is used once."""
         try:
             secret = dict(self.keys)[_key_id(token.partition(".")[0])]
             claims = jwt.decode(
@@ -93,7 +93,7 @@ class KeySet:
                 secret,
                 algorithms=[_ALGORITHM],
                 audience=_AUDIENCE,
-                # A clock that is a little ahead of ours is no reason to refuse.
+                # The signer's clock may be a little ahead.
                 options={"require": ["iat", "exp", "jti", "sub", "sid"], "verify_iat": False},
             )
             return Ticket(
@@ -111,9 +111,10 @@ class KeySet:
 
 @lru_cache(maxsize=8)
 def _key_id(header: str) -> str:
-    """Of a JWT's header, which all tickets of one key share. Raises as ``jwt`` does, or KeyError.
+    """The key id in a JWT's header, which all tickets of one key share.
 
-    PyJWT reads the whole token for it, and once more to verify it.
+    PyJWT would parse the whole token for it, and again to verify it. Raises what ``jwt`` raises,
+    or KeyError.
     """
     key_id: str = jwt.get_unverified_header(f"{header}.e30.")["kid"]
     return key_id

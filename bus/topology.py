@@ -40,7 +40,7 @@ class Queue:
     dead_letters: Queue | None = None
 
     def takes(self, routing_key: str) -> bool:
-        """Whether an event with ``routing_key`` comes to this queue."""
+        """Whether the bindings bring an event with ``routing_key`` to this queue."""
         words = routing_key.split(".")
         return any(_matches(b.routing_key.split("."), words) for b in self.bindings)
 
@@ -56,15 +56,15 @@ def _matches(pattern: list[str], words: list[str]) -> bool:
 
 
 EVENTS = Exchange("chat.events", "topic", alternate="chat.unroutable")
-# No queue is bound to it by default: an event without a queue goes back to its publisher, which
-# must hear of it. Bind a queue here to look at such events.
+# No queue is bound to it by default: an event without a queue returns to its publisher, which
+# then knows. Bind a queue here to look at such events.
 UNROUTABLE = Exchange("chat.unroutable", "fanout")
 DEAD = Exchange("chat.dead", "direct")
 EXCHANGES = (UNROUTABLE, EVENTS, DEAD)
 
 
-# Whoever looks at dead letters, or at a pause, returns them, and RabbitMQ 4 counts that towards a
-# limit of 20 unless another one is set.
+# A command that looks at dead letters, or at a pause, returns them to the queue, and RabbitMQ 4
+# counts that towards a limit of 20 unless another limit is set.
 _LOOKED_AT = MappingProxyType({"x-queue-type": "quorum", "x-delivery-limit": 1_000_000})
 
 
@@ -133,9 +133,9 @@ CONSUMERS: Mapping[str, Queue] = MappingProxyType(
 
 
 def pause_queue(queue: Queue) -> Queue:
-    """Where a pause of ``queue``'s consumers is noted: they are paused while it holds a message.
+    """The queue for the pause of ``queue``: its consumers are paused while it holds a message.
 
-    The note outlives every process and the broker's restart, and reaches every instance.
+    The message outlives every process and a restart of the broker, and reaches every instance.
     """
     arguments = {**_LOOKED_AT, "x-max-length": 1, "x-overflow": "drop-head"}
     return Queue(f"{queue.name}.pause", arguments=MappingProxyType(arguments))
@@ -146,8 +146,8 @@ def lock_name(queue: Queue) -> str:
     return f"{queue.name}.operator"
 
 
-# It takes nothing, so while it is bound like another queue nothing that should reach that one is
-# confirmed (``bus.admin.topology_gate``). Classic: a quorum queue keeps to its length only roughly.
+# It accepts nothing. While it is bound like another queue, the broker confirms no message for that
+# queue (``bus.admin.topology_gate``). Classic: a quorum queue keeps to its length only roughly.
 GATE = Queue(
     "chat.gate",
     arguments=MappingProxyType(

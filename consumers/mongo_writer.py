@@ -1,9 +1,9 @@
 """Queue ``chat.mongo_writer`` → MongoDB ``chat.messages``, the history.
 
 A document holds the state of one message after the latest of its events. Every event carries
-all that can change (body, edited_at, deleted_at), and an older event never overwrites a newer
-one, so any order and any repetition give the same document. Times are text, as in the events:
-RFC 3339 in UTC with milliseconds, which sorts as time does.
+everything that can change (body, edited_at, deleted_at), and an older event never overwrites a
+newer one, so events in any order, and repeated ones, give the same document. Times are text, as in
+the events: RFC 3339 in UTC with milliseconds, which sorts chronologically.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from consumers import process
 
 DUPLICATE_KEY = 11_000
 # Errors of the document itself (https://www.mongodb.com/docs/manual/reference/error-codes/):
-# BadValue, TypeMismatch, DocumentValidationFailure, BSONObjectTooLarge. Whatever else may pass.
+# BadValue, TypeMismatch, DocumentValidationFailure, BSONObjectTooLarge. Any other may pass.
 PERMANENT = frozenset({2, 14, 121, 10_334})
 TIMEOUT_MS = 10_000
-# What the embedded server calls itself in its answer to buildInfo.
+# The embedded server's name in its answer to buildInfo.
 EMBEDDED = "nx_27017"
 Document = dict[str, Any]
 
@@ -39,7 +39,7 @@ Document = dict[str, Any]
 def open_messages(url: str) -> Collection[Document]:
     """The collection ``messages`` of the database in ``url`` (``chat`` if it names none).
 
-    Nothing is asked of the server yet. Raises SettingError for a URL that MongoDB refuses.
+    It does not connect yet. Raises SettingError for a URL that pymongo refuses.
     """
     try:
         with warnings.catch_warnings():
@@ -70,23 +70,23 @@ class MongoWriter:
             self._ensure_index()
             self._insert(posted)
             # A posting, or another writer's upsert, may come between an upsert's search and its
-            # insert: only a second 11000 means that the document knows a newer state.
+            # insert: only a second 11000 means that the document has a newer state.
             again = self._write([_change(event) for event in changes])
             self._write(again)
         except PyMongoError as error:
             raise StoreUnavailable(f"MongoDB: {error}") from error
 
     def ping(self) -> None:
-        """Raises PyMongoError when no server answers that would take writes."""
+        """Raises PyMongoError when no server answers that accepts writes."""
         with pymongo.timeout(PROBE_SECONDS):
             self._messages.database.command("ping")
 
     def _ensure_index(self) -> None:
-        """Before the first write of a process: history pages walk this index.
+        """Creates the index of history pages before the first write of a process.
 
-        ``id`` repeats ``_id``, because the embedded server neither ranges over ``_id`` by index
-        nor survives one that has it in a compound key. That server also plans with indexes on a
-        single field only; on MongoDB such a one would be superfluous.
+        ``id`` repeats ``_id``, because the embedded server neither uses an index for a range of
+        ``_id`` nor accepts inserts beside a compound index that contains it. That server also
+        uses indexes on a single field only; on MongoDB such an index would be superfluous.
         """
         if self._indexed:
             return
@@ -97,7 +97,7 @@ class MongoWriter:
         self._indexed = True
 
     def _insert(self, posted: list[MessagePosted]) -> None:
-        """Inserts what is new, and completes what an earlier edit or deletion left."""
+        """Inserts new documents, and completes those that an edit or deletion made first."""
         if not posted:
             return
         try:
@@ -107,7 +107,7 @@ class MongoWriter:
             self._write([_completion(event) for event in known])
 
     def _write(self, updates: list[UpdateOne]) -> list[UpdateOne]:
-        """Returns those that changed nothing, because a document of that id was in the way."""
+        """Returns the updates that changed nothing, because another document has the id."""
         if not updates:
             return []
         try:
@@ -118,9 +118,10 @@ class MongoWriter:
 
 
 def _duplicates(error: BulkWriteError) -> list[int]:
-    """Positions of the writes that failed because the document, or a newer state, is there.
+    """Positions of the writes that failed because the document, or a newer state, exists.
 
-    Under majority write concern only code 11000 is safe to pass over.
+    Under majority write concern only code 11000 is safe to ignore. Raises StoreUnavailable or
+    PermanentError for others.
     """
     failures = error.details["writeErrors"]
     others = [failure for failure in failures if failure["code"] != DUPLICATE_KEY]
@@ -144,13 +145,13 @@ def _document(event: MessagePosted) -> Document:
 
 
 def _origin(event: MessagePosted) -> Document:
-    """What only the posting knows."""
+    """The fields that only the posting has."""
     user = {"id": event.actor.id, "name": event.actor.name}
     return {"room_id": str(event.room_id), "user": user, "at": event.at}
 
 
 def _state(event: MessageEvent) -> Document:
-    """All that a later event can change, as ``event`` leaves it."""
+    """The fields that a later event can change, as ``event`` leaves them."""
     body = "" if isinstance(event, MessageDeleted) else event.data.body
     return {
         "body": body,
@@ -165,9 +166,9 @@ def _completion(event: MessagePosted) -> UpdateOne:
 
 
 def _change(event: MessageEdited | MessageDeleted) -> UpdateOne:
-    """Applies ``event`` unless the document knows a newer one.
+    """Applies ``event`` unless the document has the state of a newer one.
 
-    When it does, the filter finds nothing, the upsert tries to insert and meets 11000.
+    If it has, the filter finds nothing, and the upsert's insert fails with 11000.
     """
     message_id = str(event.data.message_id)
     return UpdateOne(

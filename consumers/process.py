@@ -1,4 +1,4 @@
-"""Running one event consumer as a process."""
+"""Runs one event consumer as a process."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from bus.transport.broker_probe import BrokerProbe
 
 logger = logging.getLogger(__name__)
 
-# After SIGTERM; service managers give at least this much.
+# How long a stop may take after SIGTERM; service managers wait at least this long.
 STOP_SECONDS = 8.0
 
 
@@ -45,9 +45,9 @@ def run(
 ) -> None:
     """Consumes ``queue`` into the sink that ``open_sink`` opens, until SIGTERM or SIGINT.
 
-    ``open_sink`` registers on the stack what is to be closed in the end. Replay opens the sink
-    of every consumer module by this name, too. A sink with a method ``ping``, which raises when
-    its store does not answer, is asked whenever somebody wants to know whether this is ready.
+    ``open_sink`` registers on the stack what must be closed in the end; replay too finds it by
+    this name in the consumer's module. Where the sink has a method ``ping``, which raises when
+    the store does not answer, readiness includes it.
     """
     settings = ConsumerSettings.from_environment(environment)
     stop = stop_event()
@@ -71,15 +71,17 @@ def run(
 def ends_within(seconds: float, stop: threading.Event) -> Iterator[None]:
     """Ends the process when the block goes on for ``seconds`` after ``stop`` is set.
 
-    A store may block for longer than a service manager waits, a batch as well as the farewell.
-    What it has not taken was not acknowledged: the broker gives it to the next consumer.
+    A store may block for longer than a service manager waits, in a batch or when it is closed.
+    What the store has not accepted is not acknowledged: the broker delivers it again.
     """
     finished = threading.Event()
 
     def watch() -> None:
         stop.wait()
         if not finished.wait(seconds):
-            logger.warning("not ended within %g s; what was in hand goes back", seconds)
+            logger.warning(
+                "did not stop within %g s; unacknowledged messages return to the queue", seconds
+            )
             os._exit(0)
 
     threading.Thread(target=watch, name="stop-watch", daemon=True).start()

@@ -1,7 +1,7 @@
 """Queue ``chat.redis_publisher`` → the rooms' logs in Redis, and through them the bridges.
 
-Start one per standby you want; the broker lets a single one be active, because the order in
-which it appends is the order of the room.
+Start another for each standby that you want. The broker keeps a single one active, because the
+order in which it appends is the order of the room.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from bus.rooms.log_writer import RoomLogWriter
 from bus.runtime.settings import Environment
 from consumers import process
 
-# One name for all replays: a second one goes on where the first was interrupted.
+# One name for all replays: a second run continues where the first was interrupted.
 REPLAY = "replay"
 
 

@@ -1,11 +1,12 @@
-"""The loop of every event consumer: batches in, one sink, and a place for what cannot be sunk.
+"""Consumes a queue in batches into one sink; what the sink rejects is dead-lettered.
 
-* A delivery is acknowledged only after the sink accepted it.
-* A sink that is down pauses the consumer with the batch in hand; the queue holds the rest, and
-  nothing counts towards a delivery limit.
-* What cannot be decoded, what the sink refuses for good, and what fails again and again while
-  the sink takes others goes to the dead-letter queue with the reason, alone (``in_flight``).
-* A queue that was deleted is declared again, and what it lost is read from the archive.
+* The consumer acknowledges a delivery only after the sink has accepted it.
+* While the sink is down, the consumer keeps its batch and retries it. The queue holds the rest,
+  and nothing counts towards a delivery limit.
+* The consumer dead-letters, alone and with the reason, an event that cannot be decoded, one that
+  the sink refuses for good, and one that keeps failing while the sink accepts others
+  (``in_flight``).
+* The consumer declares a deleted queue again, and re-reads from the archive what the queue lost.
 """
 
 from __future__ import annotations
@@ -41,8 +42,8 @@ POLL_SECONDS = 0.5
 class Sink(Protocol):
     """Where a consumer puts events.
 
-    Putting the same event again must change nothing. Raises a RetryableError when the store
-    cannot take anything now; any other error means that this batch will never be accepted.
+    Storing the same event again must change nothing. Raises a RetryableError when the store
+    can accept nothing now; any other error means that it will never accept this batch.
     """
 
     def store(self, batch: Sequence[Event]) -> None: ...
@@ -51,8 +52,9 @@ class Sink(Protocol):
 class Consumer:
     """Moves the events of one queue into one sink until ``stop`` is set.
 
-    ``batch`` bounds how many events the sink gets at once; a batch is whatever has arrived, so an
-    idle queue adds no delay and a full one gives full batches. Twice as many are in hand at most.
+    ``batch`` bounds how many events the sink gets at once. A batch is whatever has arrived, so an
+    idle queue adds no delay and a full one gives full batches. At most twice as many are in
+    flight. ``instance`` tells apart the consumers of one queue where the broker is Redis.
     """
 
     def __init__(
@@ -85,9 +87,9 @@ class Consumer:
         return self._status.status
 
     def run(self) -> None:
-        """Consumes, and connects again whenever the broker was lost. Returns when stopped.
+        """Consumes until stopped, and connects again whenever the broker is lost.
 
-        What is in hand then goes back to the queue, in order.
+        Events in flight then return to the queue, in order.
         """
         with closing(self._watch), closing(self._dead_letters), self._backfill.reported():
             for attempt in resubscribing(self._stop):
@@ -97,7 +99,7 @@ class Consumer:
 
     @contextmanager
     def _noting_losses(self) -> Iterator[None]:
-        """Around all that may lose the broker; with the subscription the events in flight go."""
+        """Wraps whatever may lose the broker: the events in flight are lost with it."""
         try:
             yield
         except BrokerUnavailable as error:
@@ -108,7 +110,7 @@ class Consumer:
             raise
 
     def _on_paused(self) -> None:
-        """Doing nothing is now what this process is for."""
+        """A paused process is ready: it does what it should."""
         self._status.paused()
         self._on_connected()
 
@@ -135,22 +137,25 @@ class Consumer:
         return not self._stop.is_set() and not self._watch.is_paused()
 
     def _let_go(self) -> datetime | None:
-        """Forgets what is in hand; up to when everything has been processed, if that is known."""
+        """Forgets the events in flight; the time up to which all is processed, if known."""
         self._status.in_flight_since(self._in_flight.oldest())
         self._status.disconnected()
         self._in_flight = InFlight(self._batch, in_order=self._in_order)
         return self._status.processed
 
     def _find_backfill(self) -> None:
-        """A standby knows less of what the queue lost than the consumer that was active."""
+        """Opens the backfill of a missing queue, unless the active consumer will do it.
+
+        A standby knows less of what the queue lost than the consumer that was active.
+        """
         self._backfill.find(self._status.processed)
         was_standby = self._in_order and not self._status.is_active
         if was_standby and self._backfill.is_left_to_active_consumer(self._stop):
-            logger.info("%s: the consumer that was active reads what it lost", self._queue.name)
+            logger.info("%s: the active consumer re-reads what the queue lost", self._queue.name)
             self._backfill.close()
 
     def _run_backfill(self, source: Subscription) -> None:
-        """Reads what the queue lost, while ``source`` holds the place in front of any other."""
+        """Re-reads what the queue lost, while ``source`` keeps this consumer the active one."""
         if not self._backfill.is_open:
             return
         self._status.is_active = True
@@ -162,11 +167,13 @@ class Consumer:
                         return
                     self._step(archive)
                     source.idle(0)
-            logger.warning("%s lost events: %d read again", self._queue.name, archive.taken)
+            logger.warning(
+                "%s: re-read %d events from the archive", self._queue.name, archive.taken
+            )
         self._backfill.close()
 
     def _step(self, source: DeliveryFeed) -> bool:
-        """Takes in what has arrived and puts one piece into the sink; False if there is nothing."""
+        """Receives what has arrived, puts one piece into the sink; False if there is nothing."""
         pause = self._in_flight.wait(time.monotonic())
         wait = POLL_SECONDS if pause is None else min(pause, POLL_SECONDS)
         deliveries = source.receive(self._batch, wait)
@@ -177,7 +184,7 @@ class Consumer:
         return bool(deliveries) or not self._in_flight.is_empty
 
     def _decoded(self, source: DeliveryFeed, deliveries: list[Delivery]) -> list[Unacked]:
-        """The events that ``deliveries`` are; what is none is buried."""
+        """The events in ``deliveries``; what cannot be decoded is dead-lettered."""
         items = []
         for delivery in deliveries:
             try:
@@ -190,7 +197,7 @@ class Consumer:
         return items
 
     def _put(self, source: DeliveryFeed, piece: list[Unacked]) -> None:
-        """Puts ``piece`` into the sink, and settles what came of it."""
+        """Puts ``piece`` into the sink, and settles it by the outcome."""
         began = time.monotonic()
         try:
             self._sink.store([item.event for item in piece])
@@ -214,7 +221,7 @@ class Consumer:
             self._dead_letter(source, piece[0], dead_letter.EXHAUSTED, error, piece[0].attempts)
         elif self._in_flight.is_down():
             self._status.sink_is_down(error)
-            logger.warning("the queue waits, %d in hand: %s", len(piece), error)
+            logger.warning("sink unavailable, %d events in flight: %s", len(piece), error)
 
     def _dead_letter(
         self, source: DeliveryFeed, item: Unacked, reason: str, error: Exception, attempts: int

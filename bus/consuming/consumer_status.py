@@ -1,4 +1,4 @@
-"""What one consumer tells of itself: metrics, status, and how far it has come."""
+"""One consumer's metrics, health status and progress."""
 
 from __future__ import annotations
 
@@ -14,11 +14,10 @@ LONGEST_STATUS = 200
 
 
 class ConsumerStatus:
-    """Written by the consumer's thread, read by any. Times are seconds since 1970.
+    """Written by the consumer's thread, read by any. Times are in seconds since 1970.
 
-    ``is_active``: on the latest subscription something came, or what the queue lost is read. Of
-    the consumers of a queue with a single active one, the others see an empty queue, which tells
-    them nothing.
+    ``is_active``: the latest subscription has delivered something, or the backfill runs. The
+    standbys of a queue with a single active consumer see an empty queue, which means nothing.
     """
 
     def __init__(self, queue: Queue) -> None:
@@ -41,12 +40,12 @@ class ConsumerStatus:
 
     @property
     def processed(self) -> datetime | None:
-        """Up to when all events of the queue have been processed; None when that is unknown."""
+        """The consumer has processed all events published before this; None when unknown."""
         known = [time for time in (self._processed, self._oldest) if time is not None]
         return datetime.fromtimestamp(min(known), UTC) if known else None
 
     def disconnected(self) -> None:
-        """Nothing is in hand any more, and nothing is known of what arrives."""
+        """Nothing is in flight any more, and what arrives is unknown."""
         known = self.processed
         self._processed = known.timestamp() if known else None
         self._oldest = None
@@ -71,7 +70,7 @@ class ConsumerStatus:
         self._paused.set(1)
 
     def idle(self) -> None:
-        """The queue is empty and so is the hand."""
+        """The queue is empty, and nothing is in flight."""
         self._processed = time.time()
         self._is_idle = True
 

@@ -1,8 +1,8 @@
 """A dead letter: why a message was dead-lettered, and the message that a redrive makes of it.
 
-The header names stand here once, for both directions. A consumer dead-letters a message with
-``x-reason`` and its companions (``to_dead_letter``); RabbitMQ itself, at the delivery limit or
-when a message is rejected or expires, with ``x-death`` (https://www.rabbitmq.com/docs/dlx#effects).
+A consumer dead-letters a message with ``x-reason`` and the other headers below
+(``to_dead_letter``). RabbitMQ itself dead-letters one with ``x-death``, at the delivery limit or
+when a message is rejected or expires (https://www.rabbitmq.com/docs/dlx#effects).
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ LONGEST_EXCEPTION = 1_000
 def to_dead_letter(
     queue: Queue, delivery: Delivery, reason: str, error: Exception, attempts: int
 ) -> Message:
-    """``delivery`` as it goes to ``<queue>.dead``: the body untouched, the reason in headers.
+    """``delivery`` as it goes to ``<queue>.dead``: the body unchanged, the reason in headers.
 
-    ``attempts`` is how often the sink got it alone. A message that was redriven before keeps the
-    routing key that it was published with.
+    ``attempts`` is how often the sink got the event alone. A message that was redriven before
+    keeps the routing key that it was published with.
     """
     headers = dict(delivery.headers) | {
         REASON: reason,
@@ -56,7 +56,7 @@ def to_dead_letter(
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """A message among the dead letters of ``queue``. What nobody has noted is None."""
+    """A message among the dead letters of ``queue``. A fact that no header has is None."""
 
     queue: Queue
     delivery: Delivery
@@ -83,13 +83,13 @@ class DeadLetter:
 
     @property
     def time(self) -> str | None:
-        """When it died: RFC 3339, of a letter that RabbitMQ buried to the second."""
+        """When it was dead-lettered, in RFC 3339; by RabbitMQ itself, to the second."""
         time = self._headers.get(TIME) or self._death.get("time")
         return events.format_time(time) if isinstance(time, datetime) else _text(time)
 
     @property
     def routing_key(self) -> str:
-        """The one that it was published with at first."""
+        """The routing key that it was first published with."""
         keys = self._death.get("routing-keys")
         first = keys[0] if isinstance(keys, list) and keys else self.delivery.routing_key
         return str(self._headers.get(ROUTING_KEY) or first)
@@ -109,15 +109,15 @@ class DeadLetter:
 
     @property
     def _death(self) -> Mapping[str, Any]:
-        """RabbitMQ's latest note, unless somebody else has written something there."""
+        """RabbitMQ's latest entry in ``x-death``; empty if a publisher wrote something else."""
         deaths = self._headers.get("x-death")
         latest = deaths[0] if isinstance(deaths, list) and deaths else None
         return latest if isinstance(latest, dict) else {}
 
     def to_message(self) -> Message:
-        """The message as it goes to its own queue again, and to no other one.
+        """The message as a redrive publishes it: to its own queue, and to no other.
 
-        Its routing key there is the queue's name; the original one stays in a header.
+        Its routing key is the queue's name; the original one stays in a header.
         """
         kept = {name: value for name, value in self._headers.items() if _is_kept(name)}
         headers = kept | {ROUTING_KEY: self.routing_key, REDRIVEN: self.redriven + 1}
@@ -144,7 +144,7 @@ def _is_kept(header: str) -> bool:
 
 
 def _text_of(error: Exception) -> str:
-    """Without what UTF-8 cannot encode."""
+    """``error`` as text that UTF-8 can encode."""
     text = f"{type(error).__name__}: {error}"[:LONGEST_EXCEPTION]
     return text.encode(errors="backslashreplace").decode()
 

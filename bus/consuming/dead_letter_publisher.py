@@ -1,4 +1,4 @@
-"""Where a consumer puts what its sink will not take: ``<queue>.dead``, with the reason."""
+"""Publishes to ``<queue>.dead``, with the reason, what a sink will not accept."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ logger = logging.getLogger(__name__)
 
 
 class DeadLetterPublisher:
-    """Publishes the dead letters of one queue, one after the other."""
+    """Publishes the dead letters of one queue, one at a time."""
 
     def __init__(self, url: str, queue: Queue, stop: threading.Event) -> None:
         self._queue = queue
         self._stop = stop
-        # Not the queue itself: who makes that anew must know that it was gone.
+        # Not the queue itself: whatever declares it again must know that it was missing.
         self._publisher = Publisher(url, [queue.dead_letters] if queue.dead_letters else [])
 
     def publish(
@@ -37,10 +37,10 @@ class DeadLetterPublisher:
         attempts: int,
         idle: Callable[[float], None],
     ) -> None:
-        """Returns when the broker has the dead letter; ``idle`` is how to wait meanwhile.
+        """Returns when the broker has the dead letter; ``idle`` waits between attempts.
 
-        Its own headers and properties are left out where they cannot be published again, for
-        their type or size. Raises BrokerUnavailable when stopped before.
+        The message's own headers and properties are left out where their type or size keeps them
+        from being published again. Raises BrokerUnavailable when stopped first.
         """
         logger.error(
             "dead letter from %s: %s: %s", self._queue.name, reason, error, extra=log_ids(delivery)
@@ -60,7 +60,7 @@ class DeadLetterPublisher:
                     letter = to_dead_letter(self._queue, fallback, reason, error, attempts)
                 else:
                     idle(backoff.next())
-        raise BrokerUnavailable("stopped before the dead letter was kept") from error
+        raise BrokerUnavailable("stopped before the broker confirmed the dead letter") from error
 
     def close(self) -> None:
         self._publisher.close()
@@ -71,7 +71,7 @@ def _without_headers(delivery: Delivery) -> Delivery:
 
 
 def _without_properties(delivery: Delivery) -> Delivery:
-    """With nothing of what somebody else may have put around the body."""
+    """Without anything that its publisher put around the body."""
     return msgspec.structs.replace(
         _without_headers(delivery),
         message_id=None,

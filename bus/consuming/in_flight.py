@@ -1,13 +1,13 @@
-"""What a consumer has in hand and which of it to put into the sink next: decisions without I/O.
+"""The in-flight window: which unacknowledged events to try next. No I/O.
 
-All of it is tried as one batch. When the sink fails, the batch is tried again after a pause; when
-it fails TRIES times, or when the sink refuses it for good, smaller and smaller pieces are tried
-until one event stands alone, and larger ones again with every success.
+All of them are tried as one batch. When the sink fails, the batch is retried after a pause. When
+it has failed TRIES times, or the sink refuses it for good, smaller and smaller pieces are tried,
+down to a single event; every success allows larger pieces again.
 
-An event that fails alone is set aside, and tried again later while the others go on. Whether it
-is at fault, or the sink is down, shows in the others: it has used up an attempt only when between
-two successes nothing but it failed. So a sink that is down, or hardly works, uses up no attempts,
-however long that lasts.
+An event that fails alone is parked, and retried later while the others go on. The others show
+whether the event is at fault or the sink is down: a failure counts as the event's own attempt
+only when nothing else failed between two successes. So a sink that is down, or hardly works, uses
+up no attempts, however long that lasts.
 """
 
 from __future__ import annotations
@@ -23,9 +23,10 @@ from bus.events import Event
 from bus.message import Delivery
 from bus.runtime.backoff import Backoff
 
-# Of a batch, before its events are tried alone.
+# How often a batch is tried before its events are tried alone.
 TRIES = 5
-# Of an event that fails alone while the sink takes others: spread over about half a minute.
+# How often an event that fails alone is tried, while the sink accepts others: spread over about
+# half a minute.
 ATTEMPTS = 8
 FIRST_PAUSE = 0.25
 LONGEST_PAUSE = 10.0
@@ -48,8 +49,8 @@ class Unacked(Struct, eq=False, gc=False):
 class InFlight:
     """The unsettled deliveries of one subscription. Times are those of ``time.monotonic``.
 
-    After every piece that ``next`` gives, exactly one of ``accepted``, ``failed`` and ``refused``
-    is called with it. ``in_order``: an event waits behind an earlier one of its room.
+    The caller passes every piece that ``next`` returns to exactly one of ``accepted``, ``failed``
+    and ``refused``. ``in_order``: an event waits behind an earlier one of its room.
     """
 
     def __init__(self, batch: int, *, in_order: bool) -> None:
@@ -57,10 +58,10 @@ class InFlight:
         self._in_order = in_order
         self._size = batch
         self._ready: list[Unacked] = []
-        # What fails alone, each at the head of what must wait behind it.
+        # Events that failed alone, each followed by those that must wait behind it.
         self._parked: dict[Any, deque[Unacked]] = {}
         self._failures = 0
-        # The only one that failed since the last success.
+        # The only event that has failed since the last success.
         self._suspect: Unacked | None = None
         self._backoff = Backoff()
         self._rest_until = 0.0
@@ -74,9 +75,9 @@ class InFlight:
             (self._ready if waiting is None else waiting).append(item)
 
     def next(self, now: float) -> list[Unacked]:
-        """What to put into the sink now; nothing while there is a pause or nothing to do.
+        """What to put into the sink now; nothing during a pause, or when there is nothing to do.
 
-        After a failure something else is tried first: it tells whether the sink is down.
+        After a failure something else goes first: it shows whether the sink is down.
         """
         if now < self._rest_until:
             return []
@@ -86,7 +87,7 @@ class InFlight:
         return self._ready[: self._size]
 
     def wait(self, now: float) -> float | None:
-        """Seconds until ``next`` has something; None while only a delivery can change that."""
+        """Seconds until ``next`` returns something; None if that takes another delivery."""
         head = self._next_head()
         if not self._ready and head is None:
             return None
@@ -104,7 +105,7 @@ class InFlight:
         return min(times, default=None)
 
     def is_down(self) -> bool:
-        """Whether the sink seems to be: nothing was accepted between two failures or more."""
+        """Whether the sink seems to be down: it accepted nothing between two or more failures."""
         return self._failures > 1
 
     def accepted(self, piece: list[Unacked]) -> None:
@@ -117,7 +118,7 @@ class InFlight:
         self._remove(piece)
 
     def failed(self, piece: list[Unacked], now: float) -> bool:
-        """The sink could not take ``piece`` now; whether that was its last attempt, too."""
+        """The sink could not accept ``piece`` now; True if that was the event's last attempt."""
         alone = piece[0] if len(piece) == 1 else None
         self._suspect = alone if not self._failures or alone is self._suspect else None
         self._failures += 1
@@ -130,12 +131,12 @@ class InFlight:
         return piece[0].attempts >= ATTEMPTS
 
     def refused(self, piece: list[Unacked]) -> bool:
-        """The sink will never take ``piece``; whether it stands alone, and so is at fault."""
+        """The sink will never accept ``piece``; True if it is one event, and so is at fault."""
         self._size = max(1, len(piece) // 2)
         return len(piece) == 1
 
     def drop(self, item: Unacked) -> None:
-        """``item`` was buried: what waited behind it may go on."""
+        """``item`` was dead-lettered: the events behind it may go on."""
         self._remove([item])
 
     def _shrink(self, length: int) -> None:
@@ -146,12 +147,12 @@ class InFlight:
 
     def _park(self, item: Unacked, now: float) -> None:
         item.due = now + _pause(item.attempts)
-        lane = self._ordering_key(item)
-        if lane in self._parked:
+        key = self._ordering_key(item)
+        if key in self._parked:
             return
-        behind = [other for other in self._ready if self._ordering_key(other) == lane]
-        self._ready = [other for other in self._ready if self._ordering_key(other) != lane]
-        self._parked[lane] = deque(behind)
+        behind = [other for other in self._ready if self._ordering_key(other) == key]
+        self._ready = [other for other in self._ready if self._ordering_key(other) != key]
+        self._parked[key] = deque(behind)
 
     def _remove(self, piece: list[Unacked]) -> None:
         if self._parked and len(piece) == 1:
@@ -164,7 +165,7 @@ class InFlight:
         del self._ready[: len(piece)]
 
     def _next_head(self) -> Unacked | None:
-        """Of what is set aside, the one that is due first."""
+        """The parked event that is due first."""
         heads = (waiting[0] for waiting in self._parked.values())
         return min(heads, key=lambda item: item.due, default=None)
 

@@ -3,5 +3,6 @@
 ``model`` has the keys and types, ``log_writer`` is the consumer's side, ``log_reader`` the
 bridge's, ``log_search`` finds one event for an operator.
 
-Exports nothing: the synchronous and the asyncio client are for different processes.
+``redis_client`` connects, ``lua_script`` runs the scripts beside it. Exports nothing: the
+synchronous and the asyncio modules are for different processes.
 """

@@ -1,19 +1,21 @@
--- Append events to a room's log and tell the room's channel of each, as one step.
+-- Append events to a room's log and publish each on the room's channel, as one step.
 --
 -- KEYS  meta (hash: epoch, offset, began, renewed, rebuild), log (stream, ids "<offset>-0"),
 --       seen (sorted set: event id by time), removed (sorted set: user id by time)
--- ARGV  channel, longest log, life of a seen id (s), life of an idle room (s), how often its life
---       is renewed (s), an epoch to use if there is none, replay run or "", the epoch and offset
+-- ARGV  channel, longest log, life of a seen id (s), life of an idle room (s), how often that is
+--       renewed (s), an epoch to use if there is none, replay run or "", the epoch and offset
 --       that the writer got last ("" and 0: none);
 --       then for each event: its id, the event (JSON), and "-<user>" if it removes that user,
 --       "+<user>" if it adds them, else ""
 -- Returns the epoch, and for each event its offset, or 0 when it was seen before or the replay
 -- must not touch this room.
 --
--- Redis does not undo what a script did before an error. So what fails on a key of another type
--- comes before all that would not bear repetition: of an event that failed nothing is in the log,
--- and its id does not count as seen. On full memory Redis refuses a script's first write, if that
--- is one that needs memory.
+-- On the channel: epoch, offset, when this script ran (s since 1970), event; separated by spaces.
+--
+-- Redis does not undo what a script did before an error. So the commands that fail on a key of
+-- another type come before those that must not be repeated: an event that failed is not in the
+-- log, and its id does not count as seen. When its memory is full, Redis refuses a script's first
+-- write, if that needs memory.
 local meta, log, seen, removed = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local channel, longest, seen_life, room_life = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]
 local renewal, new_epoch, replay = tonumber(ARGV[5]), ARGV[6], ARGV[7]
@@ -36,7 +38,7 @@ if replay ~= '' and not empty and rebuild ~= replay then
   return {epoch, offsets}
 end
 
--- A failover to a server that lagged took back events that readers have: their positions mean
+-- A failover to a replica that lagged took back events that readers have: their positions mean
 -- something else here.
 local taken_back = epoch == last_epoch and last_offset > offset
 
@@ -44,7 +46,7 @@ local time = redis.call('TIME')
 local now = tonumber(time[1])
 local logged_at = string.format('%d.%06d', time[1], time[2])
 if not epoch or taken_back or (empty and replay ~= '') then
-  -- A replay publishes nothing: by the new epoch, readers that wait here learn of it later.
+  -- A replay publishes nothing; the new epoch makes readers of this room notice it later.
   epoch, offset, renewed = new_epoch, 0, nil
   redis.call('HSET', meta, 'epoch', epoch, 'offset', 0,
     'began', logged_at)
@@ -69,8 +71,8 @@ if #fresh == 0 then
 end
 
 if replay == '' then
-  -- Whom a ticket older than this event must not let in any more. Tickets live for less than
-  -- seen_life, so nobody needs to be kept for longer.
+  -- A ticket older than this event must not let a removed user in. Tickets are valid for less
+  -- than seen_life, so no entry is needed for longer.
   for _, i in ipairs(fresh) do
     local sign, user = changes[i]:sub(1, 1), changes[i]:sub(2)
     if sign == '-' then

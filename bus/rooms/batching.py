@@ -1,4 +1,4 @@
-"""How a batch of events becomes calls of append.lua: one for the events of a room together."""
+"""Groups a batch of events into calls of append.lua: one call for all events of a room."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from bus import events
 from bus.events import Event, MemberAdded, MemberRemoved
 
-# Redis serves nobody else while the script runs, so a call must take milliseconds.
+# Redis serves no other client while the script runs, so a call must take milliseconds.
 CALL_EVENTS = 200
 CALL_BYTES = 256 * 1024
 
@@ -34,10 +34,10 @@ class Call:
 
 
 def rounds(batch: Sequence[Event]) -> Iterator[list[Call]]:
-    """The calls for ``batch``, in rounds with at most one call of each room.
+    """The calls for ``batch``, in rounds with at most one call for each room.
 
-    The next round is for when all of this one was accepted: so no event overtakes one of its
-    room that was refused.
+    Begin a round only when Redis has accepted all of the one before: then no event overtakes an
+    earlier one of its room that was refused.
     """
     calls: dict[uuid.UUID, Call] = {}
     for position, event in enumerate(batch):
@@ -53,7 +53,7 @@ def rounds(batch: Sequence[Event]) -> Iterator[list[Call]]:
 
 
 def _membership(event: Event) -> str:
-    """How ``event`` changes who is in the room, as the script reads it."""
+    """How ``event`` changes the room's members, in the script's notation."""
     if isinstance(event, MemberAdded):
         return f"+{event.data.user.id}"
     if isinstance(event, MemberRemoved):

@@ -1,4 +1,4 @@
-"""Calls to a server that come while another is under way wait, and then go there together."""
+"""Request coalescing: calls made during a round trip form the next batch."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ Answer = TypeVar("Answer")
 
 
 class Coalescer(Generic[Ask, Answer]):
-    """Serves many callers by few calls: one is under way at a time, of at most ``most`` asks.
+    """Serves many callers by few round trips: one at a time, of at most ``most`` asks.
 
-    ``serve`` answers each ask, in order, or raises for all of them.
+    ``serve`` returns an answer to each ask, in order, or raises for all of them.
     """
 
     def __init__(
@@ -39,13 +39,13 @@ class Coalescer(Generic[Ask, Answer]):
         while self._waiting:
             count = min(self._most, len(self._waiting))
             batch = [self._waiting.popleft() for _ in range(count)]
-            # Whoever gave up meanwhile needs no answer.
+            # A caller that has given up needs no answer.
             await self._serve_batch([(ask, future) for ask, future in batch if not future.done()])
 
     async def _serve_batch(self, batch: list[tuple[Ask, asyncio.Future[Answer]]]) -> None:
         try:
             answers = await self._serve([ask for ask, _ in batch])
-        except Exception as error:  # noqa: BLE001 - raised by each of those who asked
+        except Exception as error:  # noqa: BLE001 - raised in every caller
             for _, future in batch:
                 if not future.done():
                     future.set_exception(_copy(error))
@@ -56,7 +56,7 @@ class Coalescer(Generic[Ask, Answer]):
 
 
 def _copy(error: Exception) -> Exception:
-    """One for each: an exception collects the traceback of everybody who raises it."""
+    """An exception for one caller: it collects the tracebacks of all that raise it."""
     copied = StoreUnavailable(str(error)) if isinstance(error, StoreUnavailable) else error
     copied.__cause__ = error.__cause__
     return copied

@@ -1,8 +1,9 @@
-"""Login sessions that have ended, as a log in Redis and a channel that tells of new ones.
+"""Login sessions that have ended, as a log in Redis and a channel that announces new ones.
 
-The web writes, the bridges read: they close the sockets of these sessions. Who misses what the
-channel tells reads the log. A ticket that was signed before the end, and comes after it, finds a
-key of the session's own. The hash tag keeps all of it together on a cluster.
+The web tier writes; the bridges read, and close the sockets of these sessions. A bridge that
+misses an announcement reads the log. Each ended session also has a key, by which a bridge refuses
+a ticket that was signed before the end and arrives after it. The hash tag keeps all of these keys
+together on a cluster.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ CHANNEL = b"{sessions}:told"
 _LOG = "{sessions}:ended"
 LOG_LENGTH = 100_000
 PAGE = 1_000
-# Longer than a ticket lives by any clock that is roughly right.
+# Longer than a ticket is valid by any clock that is roughly right.
 TICKET_SECONDS = 2 * LIFETIME
 
 
@@ -32,18 +33,18 @@ class EndedSession:
 
     @classmethod
     def parse(cls, data: bytes) -> EndedSession:
-        """What the channel tells. Raises ValueError."""
+        """A message on the channel. Raises ValueError if it is malformed."""
         user_id, session = data.decode().split(" ")
         return cls(int(user_id), session)
 
 
 def key_of(session: str) -> str:
-    """The key that is there while a ticket of this ended session may still be used."""
+    """The key that exists while a ticket of this ended session may still arrive."""
     return f"{{sessions}}:ended:{session}"
 
 
 def end_session(url: str, ended: EndedSession) -> None:
-    """Tells all bridges. Raises StoreUnavailable."""
+    """Announces the end to all bridges. Raises StoreUnavailable."""
     fields: dict[str, str | int] = {"user": ended.user_id, "session": ended.session}
     with redis_errors(), connect(url) as client, client.pipeline(transaction=True) as pipeline:
         pipeline.set(key_of(ended.session), 1, ex=TICKET_SECONDS)
@@ -62,8 +63,11 @@ class SessionLogReader:
         self._start: str | None = None
 
     async def read(self) -> list[EndedSession]:
-        """What has ended since the last reading; the first one tells of those whose tickets may
-        still be on their way. Raises StoreUnavailable."""
+        """The sessions that have ended since the last call.
+
+        The first call returns those whose tickets may still be on their way. Raises
+        StoreUnavailable.
+        """
         ended: list[EndedSession] = []
         async with answering():
             start = self._start or await self._first_start()
@@ -74,7 +78,7 @@ class SessionLogReader:
                     ended.append(EndedSession(int(fields[b"user"]), fields[b"session"].decode()))
                 if len(page) < PAGE:
                     break
-        # Not before all of it was read: what is not returned must be read again.
+        # Only now that all was read: after an error the next call must read it again.
         self._start = start
         return ended
 

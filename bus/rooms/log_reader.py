@@ -1,4 +1,4 @@
-"""Reading rooms' logs for a bridge: many readings at once, each log once for all who ask alike."""
+"""Reads rooms' logs for a bridge: many at once, and each log once for equal questions."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from bus.rooms.lua_script import AsyncLuaScript, ScriptCall, Value
 from bus.rooms.model import BEGAN, IDLE_ROOM_SECONDS, Entry, Position, Reading, keys_of
 from bus.rooms.redis_client import answering
 
-# A recovery longer than this is a history page's work, not the socket's.
+# The browser fetches history pages instead of a longer recovery.
 RECOVERY_EVENTS = 500
 RECOVERY_BYTES = 500_000
 LATEST_EVENTS = 50
@@ -25,7 +25,7 @@ ASKS_AT_ONCE = 256
 
 
 class _Ask(NamedTuple):
-    """What one caller wants to know."""
+    """What one caller asks."""
 
     room_id: uuid.UUID
     since: Position | None
@@ -35,9 +35,9 @@ class _Ask(NamedTuple):
 class RoomLogReader:
     """Reads rooms' logs for one bridge. ``client`` comes from ``connect_async``.
 
-    Readings that are asked for while others are under way are made together afterwards, and those
-    of one room from one position are one reading: everybody who comes back to a room at the same
-    time costs Redis little more than one of them would.
+    Readings that are asked for during a round trip share the next one, and those of one room from
+    one position are one reading: many sockets that return to a room at the same time cost Redis
+    little more than a single one.
     """
 
     def __init__(self, client: redis.asyncio.Redis) -> None:
@@ -53,8 +53,8 @@ class RoomLogReader:
     ) -> Reading:
         """The log after ``since``, or its latest events, at most RECOVERY_BYTES of them.
 
-        It is made after this call. ``user_id`` is whom ``removed`` of the answer is about. A room
-        without a log gets an epoch here, so every position is one of a real log. Raises
+        The reading is made after this call. ``removed`` of the answer is about ``user_id``. A
+        room without a log gets an epoch here, so every position belongs to a real log. Raises
         StoreUnavailable.
         """
         reading = await self._readings.call(_Ask(room_id, since, user_id))
@@ -63,7 +63,7 @@ class RoomLogReader:
         return reading
 
     async def _read(self, asks: list[_Ask]) -> list[Reading | RedisError]:
-        """One reading for each room and position among ``asks``; to each ask its own."""
+        """Makes one reading for each room and position among ``asks``, and answers each ask."""
         users: defaultdict[tuple[uuid.UUID, Position | None], list[int]] = defaultdict(list)
         for room_id, since, user_id in asks:
             users[room_id, since] += [] if user_id is None else [user_id]
@@ -77,7 +77,7 @@ class RoomLogReader:
     async def intact_since(self) -> float:
         """Since when Redis has kept all removals, in seconds since 1970. Raises StoreUnavailable.
 
-        A ticket that is older than this may let in somebody whose removal Redis has forgotten.
+        An older ticket may belong to a user whose removal Redis has forgotten.
         """
         return await self._intact.call(None)
 

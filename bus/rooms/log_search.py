@@ -1,4 +1,4 @@
-"""Finding one event in a room's log in Redis, for whoever asks where it is; it changes nothing."""
+"""Finds one event in a room's log in Redis, for an operator; it changes nothing."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PAGE = 100
 
 @dataclass(frozen=True, slots=True)
 class Sighting:
-    """What Redis knows of an event.
+    """What Redis knows about an event.
 
     ``offset`` and ``event`` are None once the log has been trimmed past it, ``since`` (when it
     was logged, in whole seconds) once the event is older than what the log remembers of ids,
@@ -35,7 +35,7 @@ class Sighting:
 
 
 def find(url: str, room_id: uuid.UUID, event_id: uuid.UUID) -> Sighting | None:
-    """The event in its room's log; None if Redis knows nothing of it. Raises StoreUnavailable."""
+    """The event in its room's log; None if Redis does not know it. Raises StoreUnavailable."""
     keys = keys_of(room_id)
     with redis_errors(), closing(connect(url)) as client:
         seen: Any = client.zscore(keys.seen, str(event_id))
@@ -50,7 +50,7 @@ def find(url: str, room_id: uuid.UUID, event_id: uuid.UUID) -> Sighting | None:
 def _entry(
     client: redis.Redis, log: str, event_id: uuid.UUID
 ) -> tuple[int, Event] | tuple[None, None]:
-    """The event's offset and itself. Newest first, page by page: a log may be megabytes."""
+    """The event and its offset. Reads the newest first, page by page: a log may be megabytes."""
     before = "+"
     while page := _page(client, log, before):
         for key, fields in page:
@@ -66,8 +66,8 @@ def _page(client: redis.Redis, log: str, before: str) -> list[Any]:
 
 
 def _decoded(body: bytes, event_id: uuid.UUID) -> Event | None:
-    """The event, if it is the one of this id."""
-    # Decoding is for those that hold the id at all: its own event, and edits of the message.
+    """The event in ``body``, if it has this id."""
+    # Decode only what contains the id at all: its own event, and edits of the message.
     if str(event_id).encode() not in body:
         return None
     try:

@@ -1,4 +1,4 @@
-"""Appends events to the logs of their rooms: one script for log and publish."""
+"""Appends events to the logs of their rooms, and publishes them: one script does both."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ _KEY_ERRORS = ("WRONGTYPE", "equal or smaller than the target stream top item")
 
 
 class RoomLogWriter:
-    """Appends events to their rooms' logs. One instance, one thread; ``ping`` from any.
+    """Appends events to their rooms' logs. Use it from one thread; ``ping`` from any.
 
-    It remembers how far it got with the rooms that it wrote to lately. One that is further back
-    than that, in the same life of its log, has lost events to a failover and begins a new life.
+    It remembers its position in the rooms that it wrote to lately. A log that is behind that
+    position, in the same epoch, has lost events to a failover, and begins a new epoch.
     """
 
     def __init__(self, client: redis.Redis) -> None:
@@ -49,12 +49,12 @@ class RoomLogWriter:
         return cls(connect(url, timeout))
 
     def append(self, batch: Sequence[Event], *, replay: str = "") -> list[int]:
-        """Appends ``batch``, each room's events in order; of each its offset, 0 for no change.
+        """Appends ``batch``, each room's events in order; each one's offset, 0 if it was known.
 
         With ``replay`` (a name for this replay run) nothing is published, and only rooms whose
-        log is gone are filled. Raises StoreUnavailable when Redis cannot take anything now, and
-        PermanentError when it can, but not an event of this batch. The whole batch may then be
-        given again.
+        log is gone are filled. Raises StoreUnavailable when Redis can accept nothing now, and
+        PermanentError when it refuses an event of this batch for good. After either, the whole
+        batch may be appended again.
         """
         lives = (SEEN_SECONDS, IDLE_ROOM_SECONDS, RENEWAL_SECONDS)
         settings = (LOG_LENGTH, *lives, secrets.token_hex(8), replay)
@@ -73,7 +73,7 @@ class RoomLogWriter:
     def _remember(self, room_id: uuid.UUID, position: Position) -> None:
         last = self._last.get(room_id)
         if last and last.epoch != position.epoch:
-            # Removals may be forgotten, too: tickets from before now must be fetched anew.
+            # Redis may have forgotten removals too: earlier tickets must be replaced.
             with redis_errors():
                 self._client.delete(BEGAN)
         if position.offset:
@@ -100,9 +100,9 @@ def _parameters(call: Call, settings: Sequence[Value], last: Position | None) ->
 
 
 def _checked(calls: Sequence[Call], answers: list[Any]) -> list[tuple[bytes, list[int]]]:
-    """``answers`` if none is an error.
+    """``answers``, unless one is an error.
 
-    That Redis is down counts for more than that it refuses one room's keys.
+    An error of Redis as a whole goes before the refusal of one room's keys.
     """
     failed = [
         (call.room_id, answer)
@@ -118,9 +118,9 @@ def _checked(calls: Sequence[Call], answers: list[Any]) -> list[tuple[bytes, lis
 
 
 def _is_of_keys(error: ResponseError) -> bool:
-    """Whether it comes from what a room's keys hold, so that waiting will not help.
+    """Whether ``error`` comes from what a room's keys hold, so that waiting will not help.
 
-    Redis 6 wraps the errors of a script's commands in one of its own, so they may stand
-    anywhere. Whatever else there is (OOM, LOADING, READONLY, BUSY, NOREPLICAS, NOPERM, …) may pass.
+    Redis 6 wraps the errors of a script's commands in one of its own, so the text may stand
+    anywhere. All other errors (OOM, LOADING, READONLY, BUSY, NOREPLICAS, NOPERM, …) may pass.
     """
     return any(text in str(error) for text in _KEY_ERRORS)

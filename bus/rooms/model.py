@@ -1,9 +1,9 @@
 """A room's log in Redis: the last events, in order, and the channel that announces new ones.
 
-All keys of a room share the hash tag ``{room:<id>}``, so that they lie together on a cluster.
-The writer is the consumer redis_publisher, the readers are the bridges. Nothing here is the only
-copy of anything. The model is Centrifugo's history and recovery: an offset that grows by one, an
-epoch that names one life of the log, one script for log and publish
+All keys of a room share the hash tag ``{room:<id>}``, so a cluster keeps them together. The
+consumer redis_publisher writes, the bridges read. Nothing here is the only copy of anything. The
+model is Centrifugo's history and recovery: an offset that grows by one, an epoch that names one
+life of the log, one script for log and publish
 (https://centrifugal.dev/docs/server/history_and_recovery).
 """
 
@@ -15,9 +15,9 @@ from dataclasses import dataclass
 LOG_LENGTH = 1_000
 SEEN_SECONDS = 3_600
 IDLE_ROOM_SECONDS = 7 * 86_400
-# A busy room's life is renewed this often, not with every event.
+# The keys of a busy room get a new time to live this often, not with every event.
 RENEWAL_SECONDS = 60
-# When the memory of this Redis began: gone whenever Redis lost what it held.
+# Holds since when this Redis has kept its data; missing after Redis has lost them.
 BEGAN = "room_log:began"
 
 
@@ -40,7 +40,7 @@ def keys_of(room_id: uuid.UUID) -> RoomKeys:
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """A place in a room's log: how far a reader is, in which life of the log."""
+    """A place in a room's log. A log that Redis lost begins again under another ``epoch``."""
 
     epoch: str
     offset: int
@@ -48,7 +48,7 @@ class Position:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One event of a log: its offset and the envelope's bytes."""
+    """One event in a log: its offset and the envelope's bytes."""
 
     offset: int
     event: bytes
@@ -58,10 +58,10 @@ class Entry:
 class Reading:
     """What a reader gets: the log's position and, oldest first, the events up to it.
 
-    ``recovered``: the events are all that came after the position asked for; never a part of
-    them. Without it they are merely the latest. ``removed``: the user asked about was removed
-    from the room, and not added again since. ``began``: when this life of the log began, in
-    seconds since 1970; it knows nothing of removals before that.
+    ``recovered``: the events are all that followed the position asked for, never a part of them;
+    otherwise they are the latest ones. ``removed``: the user asked about was removed from the
+    room, and has not been added again. ``began``: when this epoch began, in seconds since 1970;
+    earlier removals are unknown.
     """
 
     position: Position

@@ -1,9 +1,11 @@
--- Say who is in a room on one bridge, and tell the room's channel when that changes who is there.
+-- Report who is in a room on one bridge, and publish it if that changes who is in the room.
 --
--- KEYS  present (hash: bridge -> {until, count, users}), told (what the channel was told last)
--- ARGV  channel, bridge, how long this holds (s), most users in a list, 1 to tell in any case,
---       how many users are there on this bridge, the first of them (JSON: [{id, name}, ...])
--- A bridge that does not say it again in time is taken for dead by whichever says something next.
+-- KEYS  present (hash: bridge -> {until, count, users}), told (what was published last)
+-- ARGV  channel, bridge, how long the report holds (s), most users in a list, 1 to publish in any
+--       case, how many users are in the room on this bridge, the first of them
+--       (JSON: [{id, name}, ...])
+-- Returns how many users are in the room. The next report of any bridge removes what a bridge that
+-- has not reported in time had reported.
 local present, told = KEYS[1], KEYS[2]
 local channel, bridge, life, most = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 local in_any_case, count, users = ARGV[5] == '1', tonumber(ARGV[6]), ARGV[7]
@@ -32,7 +34,7 @@ end
 local ids, listed = {}, {}
 for id in pairs(by_id) do ids[#ids + 1] = id end
 table.sort(ids)
--- Somebody who is on two bridges counts once, as long as the lists name everybody.
+-- A user on two bridges counts once, as long as the lists are complete.
 if is_exact then total = #ids end
 for i = 1, math.min(#ids, most) do
   local name = cjson.encode(by_id[ids[i]])

@@ -1,7 +1,7 @@
-"""What is told of a room beside its log: who is there, and who is typing.
+"""Ephemeral room state (presence, typing): published in order, never stored.
 
-It goes over the room's channel, so it comes in order with the room's events: nobody who was
-removed hears of what happened afterwards. It is in no log, and lost when nobody hears it.
+It goes over the room's channel, in order with the room's events, so a removed member learns
+nothing of what happens afterwards. A bridge that misses it gets the next state.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from bus.rooms.lua_script import AsyncLuaScript, ScriptCall
 from bus.rooms.model import keys_of
 from bus.rooms.redis_client import answering
 
-# A bridge says every REFRESH_SECONDS who is there; one that has not for LIFE_SECONDS is dead. So
-# what a crash left is gone within the sum of both.
+# A bridge reports every REFRESH_SECONDS who is present. After LIFE_SECONDS without a report it
+# counts as dead, so what a crashed bridge left is gone within the sum of both.
 REFRESH_SECONDS = 8.0
 LIFE_SECONDS = 20
 MOST_LISTED = 100
@@ -35,7 +35,7 @@ class UserRef(msgspec.Struct, frozen=True):
 
 
 class PresentUsers(msgspec.Struct, frozen=True):
-    """Who is in a room: the first MOST_LISTED by id, and how many there are."""
+    """The users in a room: the first MOST_LISTED by id, and how many there are."""
 
     users: list[UserRef]
     count: int
@@ -54,7 +54,7 @@ _DECODERS: Mapping[bytes, msgspec.json.Decoder[Any]] = {
 
 @dataclass(frozen=True, slots=True)
 class LocalPresence:
-    """Who is in a room on one bridge. ``in_any_case``: tell it although nothing changed."""
+    """The users in a room on one bridge. ``in_any_case``: publish it even if nothing changed."""
 
     room_id: uuid.UUID
     users: Sequence[UserRef]
@@ -81,7 +81,7 @@ class EphemeralPublisher:
         self._bridge = uuid.uuid4().hex
 
     async def publish_presence(self, rooms: Iterable[LocalPresence]) -> None:
-        """Says who is there on this bridge, until LIFE_SECONDS from now.
+        """Reports who is present on this bridge, for LIFE_SECONDS from now.
 
         Raises StoreUnavailable.
         """
@@ -92,7 +92,7 @@ class EphemeralPublisher:
                 raise StoreUnavailable(f"Redis: {answer}") from answer
 
     async def publish_typing(self, rooms: Iterable[tuple[uuid.UUID, Sequence[UserRef]]]) -> None:
-        """Raises StoreUnavailable."""
+        """Publishes who is typing in each of ``rooms``. Raises StoreUnavailable."""
         pipeline = self._client.pipeline(transaction=False)
         for room_id, users in rooms:
             text = msgspec.json.encode(TypingUsers(list(users)))

@@ -15,8 +15,8 @@ local latest, room_life, new_epoch = tonumber(ARGV[5]), ARGV[6], ARGV[7]
 local known = redis.call('HMGET', meta, 'epoch', 'offset', 'began')
 local epoch, offset, began = known[1], tonumber(known[2]), known[3]
 if not epoch then
-  -- A reader of a room without a log gets a real position too: only so can it tell later
-  -- whether the log it waits for is the one that it asked for.
+  -- A reader of a room without a log gets a real position too. Without one it could not find out
+  -- later whether a log is the one that it asked about.
   local time = redis.call('TIME')
   epoch, offset, began = new_epoch, 0, string.format('%d.%06d', time[1], time[2])
   redis.call('DEL', log)

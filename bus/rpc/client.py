@@ -1,4 +1,4 @@
-"""The end that asks: sends held requests and takes in the answers."""
+"""The client: sends held requests and receives the answers."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ REPLIES_AT_ONCE = 100
 
 
 class RpcClient:
-    """The end that asks: one thread takes in the answers for all callers.
+    """Sends held requests; one thread receives the answers for all callers.
 
-    The broker may come and go; answers wait in the reply queue meanwhile.
+    The broker may be lost and found again; answers wait in the reply queue until then.
     """
 
     def __init__(self, url: str) -> None:
@@ -41,13 +41,13 @@ class RpcClient:
         self._thread.start()
 
     def close(self) -> None:
-        """Stops taking in answers and closes the connections."""
+        """Stops receiving answers and closes the connections."""
         self._stop.set()
         self._thread.join(DEFAULT_TIMEOUT)
         self._publisher.close()
 
     def is_connected(self) -> bool:
-        """Whether answers can come in now."""
+        """Whether answers can arrive now."""
         return self._connected.is_set()
 
     def ping(self) -> Future[None]:
@@ -57,9 +57,9 @@ class RpcClient:
     def send(self, request: HeldRequest, priority: int) -> Future[Answer]:
         """Puts ``request`` on the queue; the answer comes into the future.
 
-        A RetryableError in the future means that the request certainly is not on the queue;
-        while that is unknown the future stays open. Cancel it at the deadline, or when nobody
-        wants the answer any more. An InvalidRpcMessage means an answer that cannot be read.
+        A RetryableError in the future means that the request is certainly not on the queue;
+        while that is unknown the future stays open. Cancel it at the deadline, or when the answer
+        is no longer wanted. An InvalidRpcMessage means that the answer cannot be decoded.
         """
         call_id = uuid.uuid4().hex
         answer: Future[Answer] = Future()
@@ -85,7 +85,7 @@ class RpcClient:
         """Gives ``outcome`` to the caller, unless it has gone."""
         future = self._pending.pop(call_id or "", None)
         if future is None or not future.set_running_or_notify_cancel():
-            logger.debug("nobody waits for the answer to %s", call_id)
+            logger.debug("the answer to %s is no longer awaited", call_id)
         elif isinstance(outcome, BaseException):
             future.set_exception(outcome)
         else:

@@ -1,4 +1,4 @@
-"""What travels on the queues of held requests, decoded strictly at both ends (MessagePack)."""
+"""The messages on the queues of held requests, in MessagePack, decoded strictly at both ends."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Headers = tuple[tuple[str, str], ...]
 
 class HeldRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """An HTTP request. ``target`` is the raw path with its query; ``headers`` are text in
-    Latin-1, in their order; ``client`` is an IP address; ``deadline`` counts from 1970.
+    Latin-1, in their order; ``client`` is an IP address; ``deadline`` is in seconds since 1970.
     """
 
     method: Annotated[str, Meta(min_length=1, max_length=32)]
@@ -38,7 +38,7 @@ class HeldRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
 
 class Reply(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="reply"):
-    """What the application answered."""
+    """The application's response."""
 
     status: Annotated[int, Meta(ge=200, le=599)]
     headers: Headers
@@ -46,7 +46,7 @@ class Reply(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="
 
 
 class Failure(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="failure"):
-    """Why there is no answer of the application."""
+    """Why there is no response of the application."""
 
     code: Literal["worker_lost", "application_failed", "reply_too_large"]
 
@@ -92,12 +92,13 @@ def answer_message(delivery: Delivery, body: bytes, expires_in: float) -> Messag
 
 
 def decode_request(delivery: Delivery) -> HeldRequest:
+    """Raises InvalidRpcMessage."""
     if not delivery.reply_to or not delivery.correlation_id:
         raise InvalidRpcMessage("a request without reply_to or correlation_id")
     try:
         return _requests.decode(delivery.body)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise InvalidRpcMessage(f"no request: {error}") from error
+        raise InvalidRpcMessage(f"not a request: {error}") from error
 
 
 def decode_answer(delivery: Delivery) -> Answer | InvalidRpcMessage:
@@ -105,4 +106,4 @@ def decode_answer(delivery: Delivery) -> Answer | InvalidRpcMessage:
         return _answers.decode(delivery.body)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         logger.error("unreadable answer to %s: %s", delivery.correlation_id, error)
-        return InvalidRpcMessage(f"no answer: {error}")
+        return InvalidRpcMessage(f"not an answer: {error}")

@@ -1,4 +1,4 @@
-"""The end that answers: takes held requests off their queue and publishes the answers."""
+"""The server: takes held requests from their queue and publishes the answers."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ Handler = Callable[[HeldRequest], Reply]
 
 
 class RpcServer:
-    """The end that answers, one request at a time; run one per thread.
+    """Answers one request at a time; run one server per thread.
 
-    ``handler`` makes the reply; what it raises is answered as a failure. ``instance`` tells
-    apart all servers of one broker where the broker is Redis. While the queue is paused nothing
-    is taken, and requests wait there.
+    ``handler`` makes the reply; an exception of it is answered as a failure. ``instance`` tells
+    apart all servers of one broker where the broker is Redis. While the queue is paused the
+    server takes nothing, and requests wait there.
     """
 
     def __init__(
@@ -71,11 +71,11 @@ class RpcServer:
         self._status = health.CONNECTING
 
     def status(self) -> str:
-        """“ok” while it takes requests, else “paused” or “connecting”. For any thread."""
+        """“ok” while it takes requests, else “paused” or “connecting”. Call it from any thread."""
         return self._status
 
     def run(self) -> None:
-        """Serves until stopped; connects again whenever the broker was lost."""
+        """Serves until stopped; connects again whenever the broker is lost."""
         with closing(self._watch):
             for attempt in resubscribing(self._stop):
                 with attempt:
@@ -147,7 +147,7 @@ class RpcServer:
             return encode(Failure(code="application_failed"))
 
     def _publish(self, delivery: Delivery, body: bytes, deadline: float) -> None:
-        """Publishes an answer, again and again while its caller waits: it has one use only."""
+        """Publishes an answer, and retries as long as its caller waits."""
         backoff = Backoff()
         while (remaining := deadline - time.time()) > 0:
             try:
@@ -158,7 +158,7 @@ class RpcServer:
                 logger.warning("the caller of %s is gone: %s", delivery.correlation_id, error)
                 return
             except InvalidMessage as error:
-                # No caller of ours has such an id; it must not cost the worker its life.
+                # No gateway sends such an id; the worker must survive it.
                 logger.error("no answer to %s: %s", delivery.correlation_id, error)
                 return
             except RetryableError as error:

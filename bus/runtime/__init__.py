@@ -1,4 +1,4 @@
-"""What every process does the same way, whatever it is for. No broker and no store.
+"""What every process does the same way, whatever its purpose. No broker and no store.
 
 ``settings`` reads the environment, ``log_format`` sets up logging, ``process`` handles signals and
 readiness, ``health`` and ``ops_server`` answer probes, ``metrics`` counts, ``trace`` follows one

@@ -1,4 +1,4 @@
-"""What has a thread or a lock starts afresh in the child of a fork."""
+"""Re-initialises objects with threads or locks after a fork."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from collections.abc import Callable
 
 
 def after_fork(method: Callable[[], None]) -> None:
-    """Calls the bound ``method`` in every child of a fork, while its object lives.
+    """Calls the bound ``method`` in every child of a fork, as long as its object exists.
 
-    Only the thread that forks is alive in the child: a lock that another one held would stay
+    Only the thread that forks is alive in the child: a lock held by another thread would stay
     locked there for ever (https://docs.python.org/3/library/os.html#os.register_at_fork).
     """
     reference = weakref.WeakMethod(method)

@@ -1,4 +1,4 @@
-"""Bounded answers to “does it work now?”, for readiness."""
+"""Readiness checks with a bounded time to answer."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from concurrent.futures import Future
 logger = logging.getLogger(__name__)
 
 PROBE_SECONDS = 2.0
-# Who asks more often gets the same answer: asking must not become a load.
+# A more frequent caller gets the same answer: checking must not become a load.
 FRESH_SECONDS = 1.0
 
 OK = "ok"
@@ -22,20 +22,20 @@ TIMEOUT = "timeout"
 UNREACHABLE = "unreachable"
 
 Check = Callable[[], str | None]
-"""Returns nothing or ``ok`` when all is well, else what is wrong in a few words that anybody may
-read; or raises."""
+"""Returns None or ``ok`` when all is well, else what is wrong, in a few words without secrets; or
+raises."""
 
 
 def is_ready(checks: Mapping[str, str], optional: Collection[str] = ()) -> bool:
-    """Whether all is well, or paused on purpose, but for what is ``optional``."""
+    """Whether all checks but the ``optional`` ones are well; a pause on purpose is well."""
     return all(checks[name] in WELL for name in checks if name not in optional)
 
 
 class Probes:
-    """Checks by name; calling it gives the outcome of each.
+    """Checks by name; calling it returns the outcome of each.
 
-    They run side by side, each in a thread of its own and never twice at once, so that a server
-    that stalls costs PROBE_SECONDS and one thread, however often somebody asks.
+    The checks run side by side, each in its own thread and never twice at once. So a server that
+    stalls costs PROBE_SECONDS and one thread, however frequent the calls are.
     """
 
     def __init__(self, checks: Mapping[str, Check]) -> None:
@@ -58,7 +58,7 @@ class _Probe:
         self._was_well = True
 
     def start(self) -> Future[str]:
-        """The run that is under way, or was a moment ago; else a new one."""
+        """The current run, or the last one if it is fresh; else a new one."""
         with self._lock:
             is_old = time.monotonic() - self._ended > FRESH_SECONDS
             if self._future.done() and is_old:
@@ -78,7 +78,7 @@ class _Probe:
         future.set_result(outcome)
 
     def _report(self, outcome: str, reason: object) -> None:
-        """Says once that something changed; the details are for the log alone."""
+        """Logs a change once; only the log gets the details."""
         is_well = outcome in WELL
         if is_well != self._was_well:
             logger.log(logging.INFO if is_well else logging.WARNING, "%s: %s", self.name, reason)

@@ -1,7 +1,7 @@
 """Logging: where records go, and their form: JSON lines for programs, text for people.
 
-Both carry the ids by which a message is followed: ``event_id`` and ``room_id`` where the caller
-gave them (``extra={…}``), ``trace_id`` also from the work in hand (``bus.runtime.trace``).
+Both carry the ids that follow a message: ``event_id`` and ``room_id`` if the caller gives them
+(``extra={…}``), and ``trace_id``, by default that of the current work (``bus.runtime.trace``).
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from bus.runtime.settings import Environment
 logger = logging.getLogger(__name__)
 
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
-# DEBUG is for our own records: libraries would print what users wrote, and much else.
+# DEBUG is for records of chatbus: libraries would print what users wrote, and much else.
 OUR_PACKAGES = ("bus", "webapp", "consumers", "bridge", "deploy")
 
 IDS = ("event_id", "room_id", "trace_id")
-# One record, one line: what a user typed must not look like another record, nor move the cursor.
+# One record, one line: a user's text must not look like another record, or move the cursor.
 _ESCAPES = {
     code: chr(code).encode("unicode_escape").decode() for code in (*range(32), *range(127, 160))
 }
@@ -33,8 +33,8 @@ _ESCAPES_IN_TRACEBACKS = {code: text for code, text in _ESCAPES.items() if chr(c
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line (RFC 8259): time, level, process, logger, message, the ids that are
-    known, and ``exception`` with its traceback."""
+    """One JSON object a line (RFC 8259): time, level, process, logger, message, the known ids,
+    and ``exception`` with its traceback."""
 
     def __init__(self, process: str) -> None:
         super().__init__()
@@ -55,7 +55,7 @@ class JsonFormatter(logging.Formatter):
 
 
 class TextFormatter(logging.Formatter):
-    """One line: time, level, process, message, the ids that are known; a traceback follows it."""
+    """One line: time, level, process, message, the known ids; then the traceback, if any."""
 
     def __init__(self, process: str) -> None:
         super().__init__()
@@ -74,10 +74,9 @@ FORMATS = {"json": JsonFormatter, "text": TextFormatter}
 
 
 def configure_logging(process: str, environment: Environment) -> None:
-    """All records of the process go to standard error, as LOG_LEVEL and LOG_FORMAT say.
+    """Sends all records of the process to standard error, by LOG_LEVEL and LOG_FORMAT.
 
-    By default the format is text on a terminal, and JSON for whatever else reads it. Raises
-    SettingError.
+    The default format is text on a terminal, and JSON elsewhere. Raises SettingError.
     """
     level = _choice(environment, "LOG_LEVEL", "INFO", LOG_LEVELS, str.upper)
     default_format = "text" if sys.stderr.isatty() else "json"
@@ -87,7 +86,7 @@ def configure_logging(process: str, environment: Environment) -> None:
     logging.basicConfig(level="INFO" if level == "DEBUG" else level, handlers=[handler], force=True)
     for package in OUR_PACKAGES:
         logging.getLogger(package).setLevel(level)
-    # pika reports every broken connection with a traceback; ours says it in one line.
+    # pika reports every broken connection with a traceback; chatbus logs it in one line.
     logging.getLogger("pika").setLevel(logging.CRITICAL)
     logging.captureWarnings(True)
     sys.excepthook = _log_uncaught

@@ -1,6 +1,6 @@
-"""What the bus counts, for Prometheus: one place with all names, labels and units.
+"""The metrics of the bus, for Prometheus: one place for all names, labels and units.
 
-Counters end in ``_total`` when they are scraped. ``queue`` is the queue's name.
+Scraped, the name of a counter ends in ``_total``. ``queue`` is the queue's name.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Every process's second listener, for operators: is it alive, is it ready, what has it counted.
+"""Each process's second listener, for operators: liveness, readiness and metrics.
 
-``/health/live``, ``/health/ready`` and ``/metrics`` on OPS_HOST:OPS_PORT, apart from what the
-process serves to others and in a thread of its own, so that it answers while those are busy.
+It serves ``/health/live``, ``/health/ready`` and ``/metrics`` on OPS_HOST:OPS_PORT, in a thread of
+its own, so it answers even when the process is busy.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ CLIENT_SECONDS = 5.0
 STOP_SECONDS = 0.25
 
 Ready = Callable[[], Mapping[str, str]]
-"""What this process needs → "ok", "paused", or what is wrong with it. It answers in bounded time,
-however often it is called (see ``bus.runtime.health``)."""
+"""Returns, for each thing that the process needs, "ok", "paused", or what is wrong with it. The
+call takes a bounded time, however frequent it is (see ``bus.runtime.health``)."""
 
 
 def start_ops(environment: Environment, *, ready: Ready) -> OpsServer:
-    """Listens on OPS_HOST:OPS_PORT and answers. Raises SettingError when it cannot.
+    """Listens on OPS_HOST:OPS_PORT and answers. Raises SettingError when it cannot listen.
 
-    Everything that ``ready`` tells of is needed.
+    The process is ready only when every check of ``ready`` is well.
     """
     server = OpsServer(listen(environment), ready)
     server.start()
@@ -48,7 +48,7 @@ def start_ops(environment: Environment, *, ready: Ready) -> OpsServer:
 
 
 def listen(environment: Environment) -> socket.socket:
-    """The listening socket; it may be shared with forks. Raises SettingError."""
+    """The listening socket, which forks may share. Raises SettingError."""
     host = environment.text("OPS_HOST", "127.0.0.1")
     port = environment.integer("OPS_PORT", 0, minimum=0, maximum=65_535)
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -57,16 +57,16 @@ def listen(environment: Environment) -> socket.socket:
     except OSError as error:
         reason = error.strerror or error
         raise SettingError("OPS_PORT", f"cannot listen on {host}:{port}: {reason}") from error
-    # Of several processes that wait for one connection all wake, and all but one find nothing.
+    # One connection wakes all processes that wait for it; all but one find nothing.
     listener.setblocking(False)
     logger.info("health and metrics on %s:%d", host, listener.getsockname()[1])
     return listener
 
 
 class OpsServer:
-    """Answers on ``listener`` from a thread, once it is started.
+    """Answers on ``listener`` in a thread, once it is started.
 
-    What is ``optional`` is reported only: without it the process can still do its work.
+    A check in ``optional`` is only reported: the process can work without it.
     """
 
     def __init__(
@@ -91,7 +91,7 @@ class OpsServer:
 
 
 def _registry() -> CollectorRegistry:
-    """What this process counts, or where several share a folder, all of them together."""
+    """The metrics of this process, or of all that share PROMETHEUS_MULTIPROC_DIR."""
     if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
         return REGISTRY
     registry = CollectorRegistry()
@@ -121,7 +121,7 @@ class _Server(ThreadingHTTPServer):
         self.registry = registry
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Whoever asked has gone, or does not speak HTTP."""
+        """The client has gone, or does not speak HTTP."""
         logger.debug("no answer to %s", client_address[0], exc_info=True)
 
 

@@ -1,4 +1,4 @@
-"""What every chatbus process does the same way: handle signals, report that it is ready."""
+"""Signals and readiness, the same way in every chatbus process."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def on_stop_signals(stop: Callable[[], object]) -> None:
     def handle(number: int, frame: FrameType | None) -> None:
         signal.signal(signal.SIGTERM, _force)
         signal.signal(signal.SIGINT, _force)
-        # In a thread of its own, made without a lock: the one that was interrupted may hold the
-        # lock that ``stop`` needs.
+        # In another thread, started without a lock: the interrupted one may hold the lock that
+        # ``stop`` needs.
         _thread.start_new_thread(stop, ())
 
     signal.signal(signal.SIGTERM, handle)
@@ -37,8 +37,11 @@ def stop_event() -> threading.Event:
 
 
 def die_with_parent(number: signal.Signals = signal.SIGKILL) -> Callable[[], None]:
-    """To run in a child right after its fork: the kernel then sends it signal ``number`` when this
-    process dies, however that dies (prctl(2))."""
+    """A function for a child to run right after its fork.
+
+    The kernel then sends the child signal ``number`` when this process dies, however it dies
+    (prctl(2)).
+    """
     parent = os.getpid()
     # Before the fork: loading a library takes locks.
     libc = ctypes.CDLL(None, use_errno=True)
@@ -52,7 +55,7 @@ def die_with_parent(number: signal.Signals = signal.SIGKILL) -> Callable[[], Non
 
 
 def notify_ready() -> None:
-    """Tells the service manager that the process does its work now.
+    """Notifies the service manager that the process is ready.
 
     The protocol is systemd's: a datagram to the socket in NOTIFY_SOCKET
     (https://www.freedesktop.org/software/systemd/man/latest/sd_notify.html).

@@ -1,8 +1,8 @@
-"""One trace from a browser's POST to every sink, told by W3C Trace Context.
+"""One trace from a browser's POST to every sink, by W3C Trace Context.
 
 A ``traceparent`` is ``00-<trace id>-<parent id>-<flags>`` in lower-case hexadecimal
-(https://www.w3.org/TR/trace-context-1/#traceparent-header). It comes in with an HTTP request,
-travels in the header ``traceparent`` of every event, and its trace id is on the log records.
+(https://www.w3.org/TR/trace-context-1/#traceparent-header). It arrives with an HTTP
+request and travels in the header ``traceparent`` of every event; log records have its trace id.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ _current: ContextVar[str | None] = ContextVar("traceparent", default=None)
 
 
 def traceparent() -> str:
-    """That of the work in hand, or the beginning of a new trace."""
+    """The traceparent of the current work, or one that begins a new trace."""
     return _current.get() or child_of(None)
 
 
 def trace_id() -> str | None:
-    """Of the work in hand; None outside any."""
+    """The trace id of the current work; None outside any."""
     return trace_id_of(_current.get())
 
 
 def trace_id_of(header: object) -> str | None:
-    """The trace id in a ``traceparent``; None where that is no valid one."""
+    """The trace id in a ``traceparent``; None if that is invalid."""
     match = _parse(header)
     return match["trace_id"] if match else None
 
@@ -44,7 +44,7 @@ def trace_id_of(header: object) -> str | None:
 def child_of(header: object) -> str:
     """The traceparent of work that ``header`` led to: the same trace, a parent id of its own.
 
-    A header that is missing or invalid begins a new trace, as the recommendation wants it.
+    A missing or invalid header begins a new trace, as the recommendation demands.
     """
     match = _parse(header)
     identity = match["trace_id"] if match else os.urandom(16).hex()
@@ -54,7 +54,7 @@ def child_of(header: object) -> str:
 
 @contextmanager
 def continued(header: object) -> Iterator[str]:
-    """Work that ``header`` led to; yields its traceparent, which is the current one meanwhile."""
+    """Makes the work in the block a child of ``header``; yields its traceparent."""
     token = _current.set(child_of(header))
     try:
         yield traceparent()
@@ -63,7 +63,10 @@ def continued(header: object) -> Iterator[str]:
 
 
 def _parse(header: object) -> re.Match[str] | None:
-    """Version 00 has nothing after the flags; of a later one the known beginning counts."""
+    """The fields of a valid ``header``, else None.
+
+    Version 00 has nothing after the flags; of a later version only the known beginning counts.
+    """
     match = _FORM.fullmatch(header) if isinstance(header, str) else None
     if match is None or match["version"] == "ff" or (match["version"] == "00" and match["rest"]):
         return None

@@ -131,7 +131,9 @@ def test_what_a_deleted_queue_lost_comes_from_the_archive(
         publish(url, posted("after"))
         wait_until(lambda: "after" in sink.bodies, 40)
         # "after" may have come with the rest of the archive, before the repair ends.
-        [record] = wait_until(lambda: [r for r in caplog.records if "read again" in r.getMessage()])
+        [record] = wait_until(
+            lambda: [r for r in caplog.records if "events from the archive" in r.getMessage()]
+        )
     once = list(dict.fromkeys(sink.bodies))
     expected = ["first", *lost, "after"]
     if queue == MONGO_WRITER:
@@ -291,7 +293,7 @@ def test_sigterm_ends_a_process_whose_sink_does_not_answer(
             process.terminate()
             assert process.wait() == 0
             assert time.monotonic() - began < 10
-            assert "what was in hand goes back" in process.output
+            assert "unacknowledged messages return to the queue" in process.output
         finally:
             process.close()
     sink = ListSink()

@@ -20,7 +20,7 @@ TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
 GIVEN = f"00-{TRACE_ID}-00f067aa0ba902b7-01"
 START = """
 import logging, os, threading, warnings
-from bus import trace
+from bus.runtime import trace
 from bus.runtime.log_format import configure_logging
 from bus.runtime.settings import Environment
 configure_logging("web", Environment(os.environ))
