@@ -1,8 +1,9 @@
-"""The dead letters of one queue, in the hands of an operator who looks, redrives or drops.
+"""The dead letters of one queue, for an operator who reads, redrives or drops them.
 
-A letter leaves only by being settled: one that is redriven after the broker has confirmed it on
-its queue, so a command that is killed loses none, and at worst sends some twice. All others go
-back in their order when the operator has done. One operator at a time: two would each see a part.
+A dead letter leaves only by being settled. A redriven one is settled after the broker has confirmed
+it on its queue, so a killed command loses none, and at worst sends some twice. All others return
+in their order when the operator is done. A lock admits one operator at a time, because two would
+each see a part.
 """
 
 from __future__ import annotations
@@ -19,18 +20,19 @@ from bus.topology import Queue
 from bus.transport import AdminConnection, Subscription, connect_admin, subscribe
 from bus.transport.interfaces import Renew
 
-# Letters that are looked at and kept are held until the end; RabbitMQ counts them in 16 bits.
+# Dead letters that are read and kept stay unsettled until the end; RabbitMQ counts them in 16
+# bits.
 MOST_HELD = 50_000
 BATCH = 100
 ANSWER_SECONDS = 10.0
 RETURN_SECONDS = 5.0
 POLL_SECONDS = 0.02
-# Whose unsettled letters the next operator on Redis gives back.
+# The consumer name of operators on Redis; the next operator returns what a killed one left.
 INSTANCE = "operator"
 
 
 class DeadLetterQueue:
-    """What ``open_dead_letters`` gives: ``count`` letters, and what may be done with them.
+    """The ``count`` dead letters that ``open_dead_letters`` found, and what may be done with them.
 
     Use it from one thread. Every method raises BrokerUnavailable, and QueueBusy when another
     operator took over.
@@ -53,11 +55,11 @@ class DeadLetterQueue:
 
     @property
     def unseen(self) -> int:
-        """How many of ``count`` ``read`` has not come to."""
+        """How many of ``count`` were not read."""
         return self.count - self._seen
 
     def read(self) -> Iterator[list[DeadLetter]]:
-        """What lay there at the start, oldest first, in batches.
+        """The dead letters that were there at the start, oldest first, in batches.
 
         Ends before the last of them when MOST_HELD are unsettled.
         """
@@ -67,7 +69,7 @@ class DeadLetterQueue:
             yield [DeadLetter(self.queue, delivery) for delivery in deliveries]
 
     def redrive(self, publisher: Publisher, letters: Sequence[DeadLetter]) -> None:
-        """Sends ``letters`` to their queue alone and settles them once that is confirmed.
+        """Sends ``letters`` to their queue alone and settles them once the broker confirms that.
 
         Raises PublishRefused (the queue is full or gone), PublishTimeout or PublishUnconfirmed;
         then ``letters`` are still here, and some of them perhaps on the queue as well.
@@ -76,13 +78,13 @@ class DeadLetterQueue:
         self.drop(letters)
 
     def drop(self, letters: Sequence[DeadLetter]) -> None:
-        """Settles ``letters``: they are gone."""
+        """Settles ``letters``, which removes them."""
         self._renew_lock()
         self._opened().ack([letter.delivery for letter in letters])
         self._settled += len(letters)
 
     def close(self) -> None:
-        """Gives back what is not settled."""
+        """Returns what is not settled."""
         if self._source:
             self._source.close()
 
@@ -104,9 +106,9 @@ class DeadLetterQueue:
 
 @contextmanager
 def open_dead_letters(url: str, queue: Queue) -> Iterator[DeadLetterQueue]:
-    """The dead letters of ``queue``, for this operator alone until the block ends.
+    """The dead letters of ``queue``, locked for this operator until the block ends.
 
-    Raises QueueBusy when another one has them, and BrokerUnavailable.
+    Raises QueueBusy while another operator holds the lock, or BrokerUnavailable.
     """
     dead = dead_queue(queue)
     with closing(connect_admin(url)) as admin, admin.queue_lock(dead) as renew_lock:
@@ -120,7 +122,7 @@ def open_dead_letters(url: str, queue: Queue) -> Iterator[DeadLetterQueue]:
 
 
 def dead_queue(queue: Queue) -> Queue:
-    """Where the dead letters of ``queue`` lie, which must have such a place."""
+    """The queue of the dead letters of ``queue``, which must have one."""
     assert queue.dead_letters, queue.name
     return queue.dead_letters
 
@@ -130,7 +132,8 @@ def _subscribe(url: str, dead: Queue) -> Subscription:
 
 
 def _wait_until_returned(admin: AdminConnection, dead: Queue, number: int) -> None:
-    """RabbitMQ gives back after the connection has ended; the next command must see them all."""
+    """Waits for the return of unsettled dead letters, which RabbitMQ does after the connection has
+    ended: the next command must see them all."""
     deadline = time.monotonic() + RETURN_SECONDS
     while (admin.depth(dead) or 0) < number and time.monotonic() < deadline:
         time.sleep(POLL_SECONDS)

@@ -16,7 +16,7 @@ from bus.transport.rabbitmq.management_api import BindingInfo, ExchangeInfo, Man
 from bus.transport.rabbitmq.topology_editor import TopologyEditor
 
 DRAIN_SECONDS = 30.0
-# A consumer looks once a second whether it is paused, and finishes its batch first.
+# A consumer checks once a second whether it is paused, and finishes its batch first.
 PAUSE_SECONDS = 20.0
 POLL_SECONDS = 0.1
 
@@ -24,9 +24,9 @@ POLL_SECONDS = 0.1
 def create(url: str, queues: Sequence[Queue]) -> None:
     """Declares ``queues``, which are all that there should be, and opens a gate that was left.
 
-    An event that comes while a new exchange gets its bindings would reach some of its queues:
-    nothing goes through it before it has them all. Raises QueueInUse while another apply is at
-    work, or BrokerUnavailable.
+    An event published while a new exchange gets its bindings would reach only some of its queues,
+    so the exchange takes nothing before it has all of them. Raises QueueInUse while another apply
+    is at work, or BrokerUnavailable.
     """
     with closing(TopologyEditor(url)) as editor:
         layout = layout_of(queues)
@@ -49,7 +49,7 @@ def has_exchanges_of(url: str, queue: Queue) -> bool:
 
 
 def remove(url: str, api: Management, extra: Difference, found: Layout) -> None:
-    """Removes what is extra and of ours, where nothing is lost with it.
+    """Removes what is extra and has a name of chatbus, if nothing is lost with it.
 
     ``found`` is what the broker was seen to have. Raises QueueInUse or BrokerUnavailable.
     """
@@ -68,9 +68,9 @@ def recreate(url: str, api: Management, queue: Queue, info: QueueInfo, found: La
     """Deletes ``queue`` when its consumers have emptied it, and declares it as the code has it.
 
     ``info`` and ``found`` are what the broker was seen to have. What should reach the queue is
-    refused meanwhile, and its consumers are paused for the moment of the change. Raises
-    QueueInUse when they don't empty it within DRAIN_SECONDS, QueueBusy while somebody works on
-    its dead letters, which would come back past the gate, or BrokerUnavailable.
+    refused during the change, and its consumers are paused for the moment of the change. Raises
+    QueueInUse when they don't empty it within DRAIN_SECONDS, QueueBusy while an operator works on
+    its dead letters, which would return past the gate, or BrokerUnavailable.
     """
     bindings = [*found.bindings_of(info.name), *layout_of([queue]).bindings_of(queue.name)]
     with (
@@ -84,7 +84,9 @@ def recreate(url: str, api: Management, queue: Queue, info: QueueInfo, found: La
 
 def _remove_binding(url: str, binding: BindingInfo) -> None:
     if binding.destination not in {queue.name for queue in KNOWN.queues}:
-        raise QueueInUse(f"{binding.destination} is not ours; unbind it by hand if nobody needs it")
+        raise QueueInUse(
+            f"{binding.destination} is not ours; unbind it by hand if nothing needs it"
+        )
     with closing(TopologyEditor(url)) as editor:
         editor.remove_bindings([binding])
 
@@ -126,7 +128,7 @@ def _drain_and_replace(
             try:
                 _delete(url, api, editor, info)
             except QueueInUse:
-                # What the consumers had taken and not finished went back.
+                # The consumers' unsettled messages returned to the queue.
                 if time.monotonic() > deadline:
                     raise
             else:
@@ -135,7 +137,7 @@ def _drain_and_replace(
 
 @contextmanager
 def _paused(url: str, queue: Queue) -> Iterator[None]:
-    """Pauses the queue's consumers; where somebody else has, they stay so."""
+    """Pauses the queue's consumers; consumers that were paused before stay paused."""
     ours = queue in CONSUMERS.values() and pause.pause(url, queue, "chatbus topology apply")
     try:
         yield
@@ -165,8 +167,8 @@ def _check_can_be_emptied(editor: TopologyEditor, info: QueueInfo) -> None:
 def _check_unused(editor: TopologyEditor, info: QueueInfo) -> None:
     """Raises QueueInUse.
 
-    Whoever has taken a message from a quorum queue and not settled it counts as a consumer. That
-    nobody does, or nothing waits, may be untrue of a quorum queue; see ``bus.admin.empty_queue``.
+    A connection that has an unsettled message of a quorum queue counts as a consumer. Counts of 0
+    prove nothing about a quorum queue; see ``bus.admin.empty_queue``.
     """
     if _type(info) == "stream":
         raise QueueInUse("a stream is a log that others may read; delete it by hand")
@@ -180,7 +182,7 @@ def _type(info: QueueInfo) -> str:
 
 
 def _wait(done: Callable[[], bool], seconds: float) -> None:
-    """The broker tells of no such change, so it is asked; gives up after ``seconds``."""
+    """Polls, because the broker reports no such change; gives up after ``seconds``."""
     deadline = time.monotonic() + seconds
     while not done() and time.monotonic() < deadline:
         time.sleep(POLL_SECONDS)

@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeVar
 from bus.topology import CONSUMERS, GATE, QUEUES, Queue, exchanges_of, pause_queue
 from bus.transport.rabbitmq.management_api import BindingInfo, ExchangeInfo, QueueInfo
 
-# Whatever has such a name is taken for ours.
+# A name with one of these prefixes belongs to chatbus.
 OUR_PREFIXES = ("chat.", "web.")
 REPLIES_PREFIX = "web.replies."
 DEFAULT_TYPE = "classic"

@@ -1,8 +1,8 @@
-"""What a queue lost when it was deleted, and the archive from which a consumer reads it.
+"""Backfill: re-reads from the archive what a deleted queue lost.
 
-The queue that is declared again gets what is published from then on. What was on the old one, or
-was published while there was none, is in the stream ``chat.archive``: it is read from the time
-up to which the consumer had processed everything, less what clocks may differ by.
+A queue that is declared again gets only what is published from then on. What was on the deleted
+queue, or was published while there was none, is in the stream ``chat.archive``. The consumer reads
+the stream from the time up to which it had processed everything, less CLOCK_SKEW.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ logger = logging.getLogger(__name__)
 
 # Clocks of the web tier and the broker may differ by this much.
 CLOCK_SKEW = timedelta(minutes=1)
-# How long who was not the active consumer leaves the repair to the one that was.
+# How long a consumer that was not active leaves the backfill to the one that was.
 PRECEDENCE_SECONDS = 3.0
 POLL_SECONDS = 0.1
 
 
 class ArchiveFeed:
-    """The part of the archive that one queue is bound to, as a feed. See ``DeliveryFeed``.
+    """The archived events that one queue is bound to. See ``DeliveryFeed``.
 
-    ``taken`` counts what was handed out. Raises BrokerUnavailable.
+    ``taken`` counts the events returned. Raises BrokerUnavailable.
     """
 
     def __init__(self, url: str, queue: Queue, start: datetime, prefetch: int) -> None:
@@ -65,7 +65,7 @@ class ArchiveFeed:
 
 
 class Backfill:
-    """Whether the queue lost something that this consumer must still read, and since when."""
+    """Whether this consumer must still read something that the queue lost, and since when."""
 
     def __init__(self, url: str, queue: Queue) -> None:
         self._url = url
@@ -78,13 +78,14 @@ class Backfill:
         return self._is_open
 
     def find(self, since: datetime | None) -> None:
-        """Opens the gap if there is no queue. ``since``: all before was processed, if known."""
+        """Opens the backfill if the queue is missing. Everything before ``since`` was processed,
+        if that is known."""
         with closing(connect_admin(self._url)) as admin:
             if admin.is_missing(self._queue):
                 self.open(since)
 
     def open(self, since: datetime | None) -> None:
-        """One that is open already began earlier, and stays as it is."""
+        """Does nothing if the backfill is open: then it began earlier."""
         if not self._is_open:
             self._is_open, self._since = True, since
 
@@ -92,7 +93,7 @@ class Backfill:
         self._is_open = False
 
     def is_left_to_active_consumer(self, stop: threading.Event) -> bool:
-        """Whether another consumer subscribes to the queue soon: one that knows what it lost."""
+        """Whether another consumer, which knows what the queue lost, subscribes to it soon."""
         if not self._is_open or self._since is None or not has_streams(self._url):
             return False
         deadline = time.monotonic() + PRECEDENCE_SECONDS
@@ -104,20 +105,20 @@ class Backfill:
         return False
 
     def open_archive(self, prefetch: int) -> ArchiveFeed | None:
-        """Where to read what was lost; None, and a line in the log, where that is not possible."""
+        """A feed of what was lost; None, with a line in the log, if there is none to read."""
         archived = self._archived()
         if self._since is None:
             if archived:
                 logger.warning(
-                    "%s was missing, and the archive has events: if it ever existed, it has lost"
-                    " some. Put them in again: %s",
+                    "%s was missing, and the archive has events: if the queue ever existed, it"
+                    " has lost some. Re-read them with: %s",
                     self._queue.name,
                     self._replay("TIME"),
                 )
             return None
         if archived is None:
             logger.error(
-                "%s was deleted, and there is no %s: events since %s may be lost to it",
+                "%s was deleted, and there is no %s: its events since %s may be lost",
                 self._queue.name,
                 ARCHIVE.name,
                 events.format_time(self._since),
@@ -127,14 +128,14 @@ class Backfill:
 
     @contextmanager
     def reported(self) -> Iterator[None]:
-        """Around all that a consumer does: it may end, or break, before it has read everything."""
+        """Logs an error if the block ends, or fails, before everything lost was read."""
         try:
             yield
         finally:
             if self._is_open:
                 since = events.format_time(self._since - CLOCK_SKEW) if self._since else "TIME"
                 logger.error(
-                    "stopped before what %s lost was read. Put it in again: %s",
+                    "stopped before reading all that %s lost. Re-read it with: %s",
                     self._queue.name,
                     self._replay(since),
                 )

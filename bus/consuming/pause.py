@@ -1,7 +1,7 @@
-"""Pausing all consumers of one queue: they stay up, and the queue fills.
+"""Pauses all consumers of one queue: they stay up, and the queue fills.
 
-The note lies on the broker, as a message on ``<queue>.pause`` that nobody takes. So it outlives
-every process and the broker's restart, and reaches every instance within POLL_SECONDS.
+A pause is a note on the broker, a message on ``<queue>.pause`` that no consumer takes. So it
+outlives every process and the broker's restart, and reaches every instance within POLL_SECONDS.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from bus.transport.interfaces import LOOK_SECONDS
 logger = logging.getLogger(__name__)
 
 POLL_SECONDS = 1.0
-# How long ``resume`` waits for whoever has a note in hand to look at it.
+# How long ``resume`` waits for consumers that are looking at a note to return it.
 RESUME_SECONDS = 5.0
 
 
 def pause(url: str, queue: Queue, by: str, reason: str = "") -> bool:
     """Pauses the consumers of ``queue``; False if they were paused already.
 
-    ``by`` and ``reason`` are for whoever looks at the note. Raises a RetryableError.
+    ``by`` and ``reason`` are for the next operator. Raises a RetryableError.
     """
     note = pause_queue(queue)
     with closing(connect_admin(url)) as admin:
@@ -43,7 +43,7 @@ def pause(url: str, queue: Queue, by: str, reason: str = "") -> bool:
 
 
 def resume(url: str, queue: Queue) -> bool:
-    """Lets the consumers of ``queue`` go on; False if they were not paused.
+    """Resumes the consumers of ``queue``; False if they were not paused.
 
     Raises BrokerUnavailable.
     """
@@ -55,16 +55,16 @@ def resume(url: str, queue: Queue) -> bool:
 
 
 def _purge(admin: AdminConnection, note: Queue) -> int:
-    """Removes the notes, also one that a consumer is just looking at; how many there were."""
+    """Removes the notes, also one that a consumer is looking at, and returns their number."""
     deadline = time.monotonic() + RESUME_SECONDS
     purged, quiet = 0, 0
-    # Whoever has a note in hand counts as a consumer, and gives it back in a moment.
+    # A connection that is looking at a note counts as a consumer, and returns it in a moment.
     while quiet < 2:
         removed = admin.purge(note)
         purged += removed
         quiet = 0 if removed or admin.consumers(note) else quiet + 1
         if time.monotonic() > deadline:
-            raise BrokerUnavailable(f"somebody keeps a message of {note.name} in hand")
+            raise BrokerUnavailable(f"another connection keeps a message of {note.name}")
         time.sleep(LOOK_SECONDS)
     return purged
 
@@ -79,7 +79,7 @@ def _is_noted(admin: AdminConnection, note: Queue) -> bool | None:
 
 
 class PauseWatch:
-    """Tells one consumer whether it is paused. Use it from one thread."""
+    """Answers one consumer whether it is paused. Use it from one thread."""
 
     def __init__(self, url: str, queue: Queue) -> None:
         self._url = url
@@ -103,11 +103,11 @@ class PauseWatch:
         """
         if not self.is_paused():
             return
-        logger.info("%s is paused; chatbus resume lets it go on", self._queue.name)
+        logger.info("%s is paused; resume it with chatbus resume", self._queue.name)
         on_paused()
         while not stop.is_set() and self.is_paused():
             stop.wait(POLL_SECONDS)
-        logger.info("%s goes on", self._queue.name)
+        logger.info("%s resumed", self._queue.name)
 
     def close(self) -> None:
         admin, self._admin = self._admin, None
@@ -118,12 +118,12 @@ class PauseWatch:
         is_new = self._admin is None
         self._admin = admin = self._admin or connect_admin(self._url)
         try:
-            # That nothing has changed, a count tells well enough.
+            # A count of 0 is enough to see that nothing has changed.
             if not is_new and not self._paused and admin.depth(self._note) == 0:
                 return False
             is_noted = _is_noted(admin, self._note)
             if is_noted is None:
-                # RabbitMQ's log would tell of an error every time that somebody looks.
+                # RabbitMQ would log an error at every look for a queue that does not exist.
                 admin.declare([self._note])
             return bool(is_noted)
         except BrokerUnavailable:

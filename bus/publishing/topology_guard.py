@@ -1,7 +1,7 @@
-"""Looking again and again whether the queues and bindings that a publisher relies on are there.
+"""Checks periodically that the queues and bindings that a publisher relies on exist.
 
-A confirm does not say so: an exchange that lost one of two queues confirms what the other one
-took. So whoever publishes asks a guard first.
+A confirm does not prove it: an exchange that lost one of two queues still confirms what the other
+one took. So a publisher asks a guard first.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from bus.transport.rabbitmq.management_api import Management
 logger = logging.getLogger(__name__)
 
 INTERVAL = 5.0
-# How long somebody who asks waits for a look, and how far apart two looks are at least.
+# How long a caller waits for a check, and the shortest time between two checks.
 PATIENCE = 5.0
 PAUSE = 0.1
 NOT_CHECKED = "not checked yet"
@@ -29,13 +29,13 @@ UNREACHABLE = "not checked: the broker is unreachable"
 class TopologyGuard:
     """Checks every ``interval`` seconds that ``queues`` exist with their bindings.
 
-    On RabbitMQ a missing queue or exchange is found. A missing binding is found where
-    ``api_url`` gives the management API (port 15672 of the broker, usually); without it, or
-    while it does not answer, the bindings are made again instead, which changes nothing where
-    they are there. On Redis the bindings are read from kombu's tables.
+    On RabbitMQ the guard finds a missing queue or exchange. It finds a missing binding if
+    ``api_url`` gives the management API (usually port 15672 of the broker). Without it, or while
+    it does not answer, the guard declares the bindings again, which changes nothing if they exist.
+    On Redis the guard reads the bindings from kombu's tables.
 
-    Its thread starts when it is first asked. Safe to share between threads, and after a fork.
-    Raises SettingError for an ``api_url`` that cannot be read.
+    The guard's thread starts with the first question. Safe to share between threads, and after a
+    fork. Raises SettingError for an ``api_url`` that cannot be read.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class TopologyGuard:
         after_fork(self._begin)
 
     def _begin(self) -> None:
-        """Without a thread: it starts with the first question, in whichever process that is."""
+        """Starts no thread: the first question does, in the process that asks it."""
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
         self._problem: str | None = NOT_CHECKED
@@ -63,10 +63,10 @@ class TopologyGuard:
         self._closed = False
 
     def problem(self, timeout: float = PATIENCE) -> str | None:
-        """What is wrong, in words for anybody; None when the last look found nothing.
+        """What is wrong, in words that anybody may read; None when the last check found nothing.
 
-        Of the first look, and after one that found a problem, the outcome of the next is
-        awaited, up to ``timeout`` seconds: so a repair is noticed at once.
+        Before the first check has ended, and after a check that found a problem, this waits for
+        the next one, up to ``timeout`` seconds, so a repair is noticed at once.
         """
         with self._changed:
             if self._thread is None:
@@ -104,11 +104,11 @@ class TopologyGuard:
         if problem and problem != before:
             logger.error("nothing is published: %s", problem)
         elif before and not problem:
-            logger.info("exchanges, queues and bindings are there")
+            logger.info("all exchanges, queues and bindings exist")
 
 
 class TopologyInspector:
-    """Looks at the topology over a connection of its own. Use it from one thread."""
+    """Checks the topology over a connection of its own. Use it from one thread."""
 
     def __init__(self, url: str, queues: tuple[Queue, ...], api: Management | None) -> None:
         self._url = url
@@ -121,7 +121,7 @@ class TopologyInspector:
         try:
             admin = self._admin = self._admin or connect_admin(self._url)
             return next(self._missing(admin), None)
-        except Exception as error:  # noqa: BLE001 - a guard that died would go on saying OK
+        except Exception as error:  # noqa: BLE001 - a dead guard would keep reporting its last answer
             logger.warning("the topology could not be checked: %s", error)
             self.close()
             return UNREACHABLE

@@ -1,4 +1,4 @@
-"""What a connection to a broker can do. Each kind of broker implements it (PEP 544)."""
+"""What a connection to a broker can do: protocols (PEP 544) that each kind of broker implements."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class AdminConnection(Protocol):
     def declare(self, queues: Iterable[Queue]) -> None:
         """Makes the exchanges, queues and bindings of ``queues`` exist, dead letters first.
 
-        A queue that exists is left as it is, whatever its arguments: another release may own it.
+        A queue that exists stays as it is, with any arguments: another release may own it.
         """
         ...
 
@@ -81,10 +81,10 @@ class AdminConnection(Protocol):
 
 
 class DeliveryFeed(Protocol):
-    """Deliveries that are settled one day. Use it from one thread.
+    """A source of deliveries that its user settles. Use it from one thread.
 
-    Every method raises BrokerUnavailable when the connection is lost; what was not settled then
-    comes again, marked ``redelivered``. After that error the feed is of no more use.
+    Every method raises BrokerUnavailable when the connection is lost; unsettled deliveries then
+    come again, marked ``redelivered``. After that error, close the feed and open another.
     """
 
     def receive(self, limit: int, wait: float) -> list[Delivery]:
@@ -92,15 +92,15 @@ class DeliveryFeed(Protocol):
         ...
 
     def ack(self, deliveries: Sequence[Delivery]) -> None:
-        """Settles ``deliveries``, any of the unsettled ones: they never come again."""
+        """Settles ``deliveries``, in any order: they never come again."""
         ...
 
     def idle(self, seconds: float) -> None:
-        """Keeps the connection alive for ``seconds`` without handing anything out."""
+        """Keeps the connection alive for ``seconds`` without returning deliveries."""
         ...
 
     def close(self) -> None:
-        """Ends it; what is not settled goes back to the queue, in order."""
+        """Closes the connection; unsettled deliveries return to the queue, in order."""
         ...
 
 
@@ -112,11 +112,12 @@ class Subscription(DeliveryFeed, Protocol):
     """
 
     def cancel(self) -> None:
-        """Asks for nothing more; what is in hand may still be settled, what is on its way received.
+        """Asks for nothing more. Received deliveries may still be settled, and deliveries on their
+        way may still be received.
 
-        For the last one in hand: its acknowledgement would bring the next, which would then go
-        back marked as redelivered. It hands the queue over to the next consumer at once, so not
-        for a queue whose order matters.
+        Call it before the last acknowledgement, which would otherwise bring another delivery, and
+        that one would return to the queue marked as redelivered. The next consumer gets the queue
+        at once, so do not cancel where the queue's order matters.
         """
         ...
 
@@ -177,16 +178,17 @@ class PublishRequest:
 
 
 class PublishChannel(Protocol):
-    """A connection in use by one thread; after any error it is closed and another one opened."""
+    """A connection for one thread; after any error, close it and open another."""
 
     def is_alive(self) -> bool:
-        """Whether the broker still holds the connection; costs no round trip."""
+        """Whether the broker still holds the connection."""
         ...
 
     def publish(self, batch: list[PublishRequest]) -> None:
-        """Sends all messages of ``batch`` and settles each request by what the broker said.
+        """Sends all messages of ``batch`` and settles each request by the broker's answers.
 
-        Raises BrokerBlocked, when it sent nothing and may be used again, or BrokerUnavailable.
+        Raises BrokerBlocked, after which nothing was sent and the channel may be used again, or
+        BrokerUnavailable.
         """
         ...
 

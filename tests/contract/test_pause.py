@@ -202,7 +202,7 @@ def test_posts_during_many_pauses_run_once_and_are_all_answered(url: str, site: 
             pause(url, WEB_REQUESTS, "olga")
             wait_until(lambda round_=round_: worker.output.count("is paused") > round_)  # type: ignore[misc]
             resume(url, WEB_REQUESTS)
-            wait_until(lambda round_=round_: worker.output.count("goes on") > round_)  # type: ignore[misc]
+            wait_until(lambda round_=round_: worker.output.count("resumed") > round_)  # type: ignore[misc]
         assert {answer.result().status_code for answer in answers} == {200}
     assert len(site.runs()) == len(set(site.runs())) == 40
 

@@ -1,7 +1,7 @@
-"""A channel to RabbitMQ whose loop is run by its owner, for as long as the owner likes (pika).
+"""A channel to RabbitMQ whose owner runs the event loop, for as long as it likes (pika).
 
-SelectConnection rather than BlockingConnection: its sockets never block, and it publishes and
-consumes at a third of the cost.
+It uses SelectConnection rather than BlockingConnection: its sockets never block, and it publishes
+and consumes at a third of the cost.
 """
 
 from __future__ import annotations
@@ -40,22 +40,22 @@ def broker_errors() -> Iterator[None]:
 
 
 class _Connection(pika.SelectConnection):  # type: ignore[misc]
-    """pika's connection, with shorter ways for what is done once or more for every message, and
-    for its end, which pika knows only as an exchange of frames."""
+    """pika's connection, with shorter ways for the work done for every message, and for closing,
+    which pika knows only as an exchange of frames."""
 
     _take: Callable[[Delivery], object] | None = None
     _frame_buffer: bytes
 
     def drop(self) -> None:
-        """Ends the TCP connection; done when the loop has run and ``is_closed``."""
+        """Ends the TCP connection; complete once the loop has run and ``is_closed``."""
         self._terminate_stream(ConnectionClosedByClient(0, "dropped"))
 
     def send(self, frames: bytes) -> None:
-        """Sends frames as they are, many at once: pika makes a system call of each."""
+        """Sends many frames at once: pika makes a system call for each."""
         self._output_marshaled_frames([frames])
 
     def take_deliveries(self, take: Callable[[Delivery], object]) -> None:
-        """From now on deliveries go to ``take``; pika sees those that other frames
+        """Passes deliveries to ``take`` from now on; pika sees only those that other frames
         interrupt."""
         self._take = take
         self._received = bytearray()
@@ -64,7 +64,7 @@ class _Connection(pika.SelectConnection):  # type: ignore[misc]
         if not self._take:
             super()._on_data_available(data_in)
             return
-        # pika tells by this number's growth that the broker lives; it counts frames for itself too.
+        # pika takes growth of this number as a sign that the broker lives, and adds frames itself.
         self.bytes_received += len(data_in)
         received, start = self._received, 0
         received += self._frame_buffer + data_in
@@ -88,7 +88,7 @@ class RabbitChannel:
     """A connection with one channel. Use it from one thread; after an error, close it.
 
     ``url`` may name several hosts, separated by ``;``; they are tried in random order.
-    ``heartbeat`` is in seconds; 0 where the loop does not run while there is nothing to do.
+    ``heartbeat`` is in seconds; give 0 where the loop does not run while there is nothing to do.
     Raises BrokerUnavailable.
     """
 
@@ -102,14 +102,14 @@ class RabbitChannel:
         with broker_errors():
             hosts = _parameters(url, heartbeat)
             _Connection.create_connection(hosts, on_done=self._on_done, custom_ioloop=self._loop)
-            # Longer than pika's own timeouts: it closes the attempts that it gives up.
+            # Longer than pika's own timeouts, so that pika closes the attempts it gives up.
             self._run(CONNECT_SECONDS + CLOSE_SECONDS)
         if self.channel is None:
             self.close()
             raise BrokerUnavailable(f"cannot reach the broker: {_why(self._lost)}")
 
     def close(self) -> None:
-        """Closes politely if the broker answers soon, and in any case."""
+        """Closes politely if the broker answers soon, else without its answer."""
         if self._connection and self._connection.is_open:
             with suppress(AMQPError, OSError):
                 self._connection.close()
@@ -118,7 +118,7 @@ class RabbitChannel:
 
     @contextmanager
     def _opening(self) -> Iterator[None]:
-        """Around the rest of a subclass's start: what fails there closes the connection."""
+        """Surrounds the rest of a subclass's start: a failure there closes the connection."""
         try:
             with broker_errors():
                 yield
@@ -131,7 +131,7 @@ class RabbitChannel:
         return self._connection is None or self._connection.is_closed
 
     def _drop(self) -> None:
-        """Ends the connection without a word to the broker."""
+        """Ends the connection without telling the broker."""
         if self._connection and not self._is_closed:
             self._connection.drop()
             self._run_until(lambda: self._is_closed, CLOSE_SECONDS)
@@ -200,7 +200,7 @@ def _parameters_of(url: str, heartbeat: int, seconds: float) -> pika.URLParamete
     if parameters.ssl_options:
         context = ssl.create_default_context(cafile=authorities_of(url))
         parameters.ssl_options = pika.SSLOptions(context, parameters.host)
-    # Like kombu, take "amqp://host//" for the virtual host "/".
+    # Like kombu, read "amqp://host//" for the virtual host "/".
     parameters.virtual_host = parameters.virtual_host or "/"
     parameters.heartbeat = heartbeat
     parameters.socket_timeout = parameters.stack_timeout = seconds

@@ -1,9 +1,9 @@
-"""The properties of a message out of RabbitMQ's bytes, whatever somebody put there.
+"""Reads a message's properties from RabbitMQ's bytes, whatever values a publisher put there.
 
 pika ends the connection at a header that Python cannot hold, such as a time beyond the year 9999
-or tables in tables in tables, so that it would come again at every attempt; and names that are no
-UTF-8 are bytes to it. Here such a time is its number, what is nested deeper is left as bytes, and
-every name is text. How values are encoded: https://www.rabbitmq.com/amqp-0-9-1-errata#section_3
+or deeply nested tables, so the message would come again at every attempt. It also returns names
+that are not UTF-8 as bytes. Here such a time is its number, a value nested too deep stays bytes,
+and every name is text. How values are encoded: https://www.rabbitmq.com/amqp-0-9-1-errata#section_3
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from decimal import Decimal
 from struct import Struct
 from typing import Any
 
-# How many tables and arrays may lie in one another.
+# How deep tables and arrays may be nested.
 DEEPEST = 16
 
 # Gives the value at a place in the bytes, and the place behind it.
@@ -28,10 +28,10 @@ _LATEST = 253_402_300_799  # 9999-12-31T23:59:59Z
 
 
 def read_text(data: bytes | bytearray, at: int) -> tuple[str, int]:
-    """The short string at ``at``, and what comes after it.
+    """The short string at ``at``, and the place behind it.
 
-    What is no UTF-8 becomes as many question marks: a longer text might not fit where it came
-    from, and then it could not be published again.
+    Each byte that is not UTF-8 becomes one question mark: a longer text might not fit where it
+    came from, and the message could not be published again.
     """
     end = at + 1 + data[at]
     try:

@@ -1,6 +1,6 @@
-"""Deliveries read from the bytes that RabbitMQ sends: pika takes twice as long for it.
+"""Reads deliveries from RabbitMQ's bytes, in half the time that pika takes.
 
-A delivery is a method frame, a header frame and body frames up to the size that the header tells
+A delivery is a method frame, a header frame and body frames up to the size given in the header
 (https://www.rabbitmq.com/resources/specs/amqp0-9-1.pdf, 4.2). Everything else is left to pika.
 """
 

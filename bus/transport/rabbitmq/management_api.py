@@ -36,8 +36,8 @@ class ExchangeInfo(msgspec.Struct, frozen=True):
 
 class QueueInfo(msgspec.Struct, frozen=True):
     """The counts are None until the broker has made its first statistics of a new queue.
-    ``messages`` are more than those ready and those taken: one that has died stays on a quorum
-    queue until its dead-letter queue has it."""
+    ``messages`` may exceed ready plus unacknowledged: a message that died stays on a quorum queue
+    until its dead-letter queue has it."""
 
     name: str
     durable: bool

@@ -19,12 +19,13 @@ from bus.transport.rabbitmq.connection import RabbitChannel, broker_errors
 from bus.transport.rabbitmq.frames import END_SIZE, HEADER_SIZE
 from bus.transport.urls import CONNECT_SECONDS
 
-# RabbitMQ says that it is blocked (no memory, no disk) only to a connection that publishes, and
-# reads nothing from it then. So the first message of a connection, and whatever asks without a
-# message of its own, goes to a queue that nobody has; with a body, for without one it would be
-# confirmed all the same. https://www.rabbitmq.com/docs/connection-blocked
+# RabbitMQ reports that it is blocked (no memory, no disk) only to a connection that publishes, and
+# then reads nothing from it. So the first message of a connection, and a request without messages,
+# goes to a queue that does not exist. It has a body, because RabbitMQ confirms a message without
+# one even when blocked. https://www.rabbitmq.com/docs/connection-blocked
 PROBE = Message(exchange="", routing_key="chatbus.probe", body=b"?", message_id="", type="probe")
-# Bytes to encode before the socket is served, so that the broker has work meanwhile.
+# Bytes to encode before serving the socket, so that the broker works on the first messages while
+# the next ones are encoded.
 SLICE = 64 * 1024
 
 
@@ -37,7 +38,7 @@ class ConfirmChannel(RabbitChannel):
                 admin.declare(queues)
         self._sent = 0
         self._unconfirmed: OrderedDict[int, PublishRequest] = OrderedDict()
-        # By message id: a caller and another that repeats it may share a round.
+        # By message id: two callers that publish the same message may share a round.
         self._senders: defaultdict[str, list[PublishRequest]] = defaultdict(list)
         self._blocked: str | None = None
         super().__init__(url, heartbeat=0)
@@ -61,7 +62,7 @@ class ConfirmChannel(RabbitChannel):
         self.channel.connection.add_on_connection_blocked_callback(self._on_blocked)
         self.channel.connection.add_on_connection_unblocked_callback(self._on_unblocked)
         self.channel.add_on_return_callback(self._on_return)
-        # Publishing need not wait for the answer: the broker takes frames in order.
+        # Publishing need not wait for the answer: the broker handles frames in order.
         self.channel.confirm_delivery(self._on_confirm)
         self.channel.connection.send(self._begin_request(PublishRequest((), CONNECT_SECONDS)))
         self._run_until(lambda: not self._unconfirmed or self._is_stopped, CONNECT_SECONDS)
@@ -96,7 +97,7 @@ class ConfirmChannel(RabbitChannel):
         """Its frames. Raises InvalidMessage."""
         try:
             return self._frames(message)
-        except Exception as error:  # pika raises whatever its encoders run into
+        except Exception as error:  # pika's encoders raise errors of many kinds
             problem = f"message {message.message_id} cannot be encoded: {error!r}"
             raise InvalidMessage(problem) from error
 
@@ -144,7 +145,7 @@ class ConfirmChannel(RabbitChannel):
     def _raise_if_stopped(self) -> None:
         self._raise_if_lost()
         if self._blocked:
-            raise BrokerUnavailable(f"the broker was blocked meanwhile: {self._blocked}")
+            raise BrokerUnavailable(f"the broker became blocked: {self._blocked}")
 
     def _on_confirm(self, confirm: Any) -> None:
         tag, multiple = confirm.method.delivery_tag, confirm.method.multiple
@@ -158,7 +159,7 @@ class ConfirmChannel(RabbitChannel):
             self._wake()
 
     def _confirmed(self, tag: int, multiple: bool) -> list[PublishRequest]:
-        """Takes the message ``tag``, or all up to it, off the unconfirmed ones."""
+        """Removes the message ``tag``, or all up to it, from the unconfirmed ones."""
         if not multiple:
             return [self._unconfirmed.pop(tag)]
         requests = []

@@ -18,18 +18,18 @@ from bus.transport.rabbitmq.admin import RabbitAdmin
 from bus.transport.rabbitmq.subscription import RabbitSubscription
 
 BATCH = 1_000
-# How long the broker may take to send the first of what is there, and the next.
+# How long the broker may take to send the first message, and the next one.
 ANSWER_SECONDS = 10.0
 END_SECONDS = 1.0
 TURN_SECONDS = 0.5
 
 
 class StreamFeed:
-    """What a stream holds when this is made, oldest first; perhaps a little of what comes later.
+    """What a stream holds when the feed opens, oldest first, and perhaps a little of what follows.
 
-    ``start``: skip what was stored before that time, to the chunk that holds it. Otherwise like
-    ``DeliveryFeed``. Raises BrokerUnavailable, also when there is no such stream, or when
-    the broker stalls before the end: a part never looks like the whole.
+    ``start`` skips the chunks that were stored before that time. Otherwise like ``DeliveryFeed``.
+    Raises BrokerUnavailable, also without such a stream, or when the broker stalls before the
+    end: a part never looks like the whole.
     """
 
     def __init__(self, url: str, stream: Queue, start: datetime | None, prefetch: int) -> None:
@@ -40,7 +40,7 @@ class StreamFeed:
         self._first: int | None = None
         self._offset: int | None = None
         self._unsettled = 0
-        # A time must be given as a datetime: a number would be taken for an offset.
+        # A time must be a datetime: RabbitMQ reads a number as an offset.
         self._source = RabbitSubscription(
             url, stream, prefetch, {"x-stream-offset": start or "first"}
         )
@@ -83,7 +83,7 @@ class StreamFeed:
     def ack(self, deliveries: Sequence[Delivery]) -> None:
         self._source.ack(deliveries)
         self._unsettled -= len(deliveries)
-        self._heard = time.monotonic()  # only now the broker may owe an answer
+        self._heard = time.monotonic()  # the broker owes an answer only from now on
 
     def idle(self, seconds: float) -> None:
         self._source.idle(seconds)
@@ -92,7 +92,7 @@ class StreamFeed:
         self._source.close()
 
     def _check_broker(self) -> None:
-        """Nothing comes: right if nothing is as new as ``start``, and the broker does answer."""
+        """Raises BrokerUnavailable unless nothing in the stream is as new as ``start``."""
         if self._offset is not None or self._start is None:
             raise BrokerUnavailable(
                 f"{self._stream.name} stalls after {self._offset}; its end is {self._end}"

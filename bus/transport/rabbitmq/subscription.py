@@ -19,8 +19,8 @@ from bus.transport.rabbitmq.connection import CLOSE_SECONDS, RabbitChannel, brok
 from bus.transport.rabbitmq.frames import delivery
 from bus.transport.urls import IO_TIMEOUT
 
-# While a sink or a handler works, nobody answers the broker, which gives up after one to one and
-# a half times this: so as long as a request may be held.
+# While a sink or a handler works, the consumer does not answer the broker, which gives up after
+# one to one and a half times this. So this is as long as a request may be held.
 HEARTBEAT = 60
 
 
@@ -41,7 +41,7 @@ class RabbitSubscription(RabbitChannel):
             self._subscribe(prefetch, arguments)
 
     def _subscribe(self, prefetch: int, arguments: dict[str, Any] | None) -> None:
-        """Returns when the broker has this consumer: until then another may come before it."""
+        """Returns when the broker has this consumer: until then another may get ahead of it."""
         answers, answered = self._answers()
         self.channel.add_on_cancel_callback(self._on_cancel)
         self.channel.connection.take_deliveries(self._take)
@@ -52,7 +52,7 @@ class RabbitSubscription(RabbitChannel):
         self._run_until(lambda: bool(answers) or self._lost is not None, IO_TIMEOUT)
         self._raise_if_lost()
         if not answers:
-            raise BrokerUnavailable(f"RabbitMQ does not answer who subscribes to {self._queue}")
+            raise BrokerUnavailable(f"RabbitMQ does not answer the subscription to {self._queue}")
 
     def receive(self, limit: int, wait: float) -> list[Delivery]:
         with broker_errors():
@@ -72,7 +72,7 @@ class RabbitSubscription(RabbitChannel):
         oldest = bisect_left(tags, self._oldest)
         with broker_errors():
             if oldest:
-                # Not a tag that was settled before: the broker knows it no more.
+                # Not a tag that was settled before: the broker has forgotten it.
                 self.channel.basic_ack(tags[oldest - 1], multiple=True)
             for tag in tags[oldest:]:
                 self.channel.basic_ack(tag)
@@ -81,7 +81,7 @@ class RabbitSubscription(RabbitChannel):
         answers, answered = self._answers()
         with broker_errors():
             self.channel.basic_cancel(self._subscription, callback=answered)
-            # pika would send back what is on its way; it comes like any other delivery.
+            # pika would return deliveries on their way; they are received like any other.
             self.channel._cancelled.discard(self._subscription)
             self._run_until(lambda: bool(answers) or self._lost is not None, IO_TIMEOUT)
         self._raise_if_lost()
@@ -99,9 +99,9 @@ class RabbitSubscription(RabbitChannel):
     def close(self) -> None:
         """Waits until the broker has the acknowledgements, then drops the connection.
 
-        All that is unsettled goes back at once and in order. A cancelled consumer, or a channel
-        closed by AMQP's rules, gives it back only after RabbitMQ has made the next consumer of
-        a single active one active: that one would get newer messages first.
+        Unsettled deliveries then return at once and in order. After a cancel, or a channel closed
+        by AMQP's rules, they return only once RabbitMQ has activated the next consumer of a queue
+        with a single active consumer, which would get newer messages first.
         """
         with suppress(AMQPError, OSError):
             self._round_trip()
@@ -118,14 +118,14 @@ class RabbitSubscription(RabbitChannel):
         return answers, answered
 
     def _round_trip(self) -> None:
-        """Returns when the broker has taken all that was sent before, or is not to be heard."""
+        """Returns when the broker has handled all that was sent before, or does not answer."""
         answers, answered = self._answers()
         if self._lost is None:
             self.channel.basic_qos(prefetch_count=1, callback=answered)
             self._run_until(lambda: bool(answers) or self._lost is not None, CLOSE_SECONDS)
 
     def _take_in(self, limit: int) -> None:
-        """Reads what lies in the socket's buffer: one turn of the loop reads a part of it."""
+        """Empties the socket's buffer, of which one turn of the loop reads only a part."""
         before = -1
         while before < len(self._arrived) < limit:
             before = len(self._arrived)
@@ -138,7 +138,7 @@ class RabbitSubscription(RabbitChannel):
         properties: pika.BasicProperties,
         body: bytes,
     ) -> None:
-        """Only of what other frames interrupted."""
+        """Takes a delivery that other frames interrupted; ``take_deliveries`` gets the rest."""
         tag, key = method.delivery_tag, method.routing_key
         self._take(delivery(tag, method.redelivered, key, vars(properties), body))
 

@@ -1,1 +1,1 @@
-"""Redis as a broker: bindings and messages in the form of kombu's Redis transport."""
+"""Redis as a broker, with bindings and messages in the form of kombu's Redis transport."""

@@ -1,11 +1,11 @@
 """Publishing through kombu's Redis transport: the broker of `chatbus up` when none is given.
 
-It knows no confirms: the server's answer to the write is the confirm. It knows no returned
-messages either, so a missing binding is looked up first. Connection, bindings and the messages'
-form are kombu's; the write itself is not, because kombu pushes to one queue after the other.
+That transport has no confirms: the server's answer to the write is the confirm. It has no
+returned messages either, so this looks for a missing binding first. Connection, bindings and the
+messages' form are kombu's. The write is not, because kombu pushes to one queue after the other.
 
-A message that is not persistent carries the server's ``run_id``: to the server's next run, which
-may have forgotten that it was delivered, it counts as redelivered.
+A message that is not persistent carries the server's ``run_id``. After a restart the server may
+have forgotten that it delivered the message, so a message of an earlier run counts as redelivered.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ class RedisPublishChannel:
         self._admin.close()
 
     def is_alive(self) -> bool:
-        """Asks the server: of a connection found lost while publishing, nobody could tell
-        whether the messages are there. To a server that was restarted, which may have lost
-        bindings, another one is made."""
+        """Asks the server, because a connection that breaks while publishing leaves it unknown
+        whether the messages are there. False after a restart of the server, which may have lost
+        bindings."""
         try:
             return self._admin.run_id() == self._run_id
         except BrokerUnavailable:
@@ -100,7 +100,7 @@ class RedisPublishChannel:
 
 
 class _Routes:
-    """The bindings as they are now: read once a batch, for nothing reports a missing one."""
+    """The bindings as they are now: read once a batch, because nothing reports a missing one."""
 
     def __init__(self, channel: Any) -> None:
         self._channel = channel

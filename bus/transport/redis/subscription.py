@@ -1,10 +1,11 @@
 """Deliveries from the queues that kombu's Redis transport writes.
 
-kombu's own consumer pops a message and only then notes it as unacknowledged: a consumer killed
-between the two loses it, which a broken connection in a test does within seconds. So a message
-is taken here by one LMOVE into a list of this consumer's, and acknowledged by removing it from
-there (https://redis.io/docs/latest/commands/lmove/, "Pattern: Reliable queue"). What a consumer
-leaves behind goes back to the head of the queue when the next one of that name starts.
+kombu's own consumer pops a message and only then notes it as unacknowledged. A consumer killed
+between the two loses the message; in a test, a broken connection does so within seconds. So this
+subscription takes a message by one LMOVE into a list of its own, and acknowledges it by removing
+it from that list (https://redis.io/docs/latest/commands/lmove/, "Pattern: Reliable queue"). What
+a killed consumer leaves there returns to the head of the queue when the next consumer of that
+name starts.
 """
 
 from __future__ import annotations
@@ -21,10 +22,10 @@ from bus.topology import Queue
 from bus.transport.redis.admin import RedisAdmin, taken_list
 from bus.transport.redis.message_format import decode
 
-# How long a message of another than the usual priority may lie unseen.
+# How long a message of another priority than the usual one may stay unseen.
 POLL_SECONDS = 0.02
 CHECK_SECONDS = 1.0
-# Redis counts whole milliseconds, and takes less than one for no bound at all.
+# Redis counts whole milliseconds, and reads less than one as no bound at all.
 SHORTEST_WAIT = 0.01
 
 _MOVE = """
@@ -90,14 +91,14 @@ class RedisSubscription:
         try:
             self._admin.return_unsettled(self._queue, self._instance)
         except BrokerUnavailable:
-            pass  # they stay in the list of this consumer, which its next start gives back
+            pass  # the next consumer of this name returns them
         finally:
             self._admin.close()
 
     def _marked_if_older(self, deliveries: list[Delivery]) -> list[Delivery]:
-        """What was published to an earlier run of the server, that may have lost what it noted
-        last, may have been taken before. Asked after the taking: it may be the restart that has
-        brought them."""
+        """Marks what was published to an earlier run of the server as redelivered: that run may
+        have delivered it, and its last writes may be lost. Asks for the run after taking the
+        messages, because a restart may be what brought them back."""
         if all(delivery.run_id is None for delivery in deliveries):
             return deliveries
         run_ids = (None, self._admin.run_id())
@@ -109,7 +110,7 @@ class RedisSubscription:
         ]
 
     def _check_bindings(self) -> None:
-        """Nobody tells a consumer in Redis that its queue was deleted."""
+        """Raises SubscriptionCancelled when the queue was deleted, which Redis does not report."""
         if time.monotonic() < self._next_check:
             return
         self._next_check = time.monotonic() + CHECK_SECONDS
@@ -124,7 +125,7 @@ class RedisSubscription:
         return taken
 
     def _wait(self, seconds: float) -> list[bytes]:
-        """The next message, as soon as it comes. Redis can wait for one list only."""
+        """Waits for the next message. Redis can wait for one list only."""
         if len(self._lists) > 1:
             seconds = min(seconds, POLL_SECONDS)
         seconds = max(seconds, SHORTEST_WAIT)
