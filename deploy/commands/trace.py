@@ -28,7 +28,7 @@ MOST_HOURS = 10_000.0
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class Finding:
     """One line of the report; ``queue``: the one that it is about, if any."""
 
     name: str
@@ -59,17 +59,17 @@ def run(arguments: argparse.Namespace, environment: Environment) -> int:
     """Raises SettingError for an id that is none."""
     event_id = _event_id(arguments.message_id)
     room_id = _uuid("--room", arguments.room) if arguments.room else None
-    parts = _search(environment, event_id, room_id, timedelta(hours=arguments.within))
+    findings = _search(environment, event_id, room_id, timedelta(hours=arguments.within))
     if arguments.json:
-        print(json.dumps(_document(event_id, parts)))
+        print(json.dumps(_document(event_id, findings)))
     else:
-        print("\n".join(_lines(event_id, parts)))
-    return 0 if _found(parts) else 1
+        print("\n".join(_lines(event_id, findings)))
+    return 0 if _found(findings) else 1
 
 
 def _search(
     environment: Environment, event_id: uuid.UUID, room_id: uuid.UUID | None, within: timedelta
-) -> list[Part]:
+) -> list[Finding]:
     """Asks every place, those first that may tell the event's room and type."""
     on_broker = _broker(environment)
     accepted = on_broker(message_lookup.accepted, event_id, within)
@@ -81,15 +81,15 @@ def _search(
     if room_id is None and (room_id := _room(stored.facts)):
         logged = _logged(environment, room_id, event_id)
         facts = _facts([accepted, *dead, logged])
-    parts = [Part("accepted", accepted), Part("stored", stored), Part("logged", logged)]
-    parts += [Part("dead", a, q.name) for q, a in zip(EVENT_QUEUES, dead, strict=True)]
-    is_accepted = _found(parts)
+    findings = [Finding("accepted", accepted), Finding("stored", stored), Finding("logged", logged)]
+    findings += [Finding("dead", a, q.name) for q, a in zip(EVENT_QUEUES, dead, strict=True)]
+    is_accepted = _found(findings)
     for queue, buried in zip(EVENT_QUEUES, dead, strict=True):
         if _takes(queue, facts):
             sunk = message_lookup.sink_of(queue, stored=stored, logged=logged)
             answer = on_broker(message_lookup.waiting, queue, sunk, buried, is_accepted)
-            parts.append(Part("waiting", answer, queue.name))
-    return parts
+            findings.append(Finding("waiting", answer, queue.name))
+    return findings
 
 
 def _logged(environment: Environment, room_id: uuid.UUID | None, event_id: uuid.UUID) -> Answer:
@@ -122,36 +122,36 @@ def _takes(queue: Queue, facts: Mapping[str, Any]) -> bool:
     return "type" not in facts or queue.takes(f"room.{facts.get('room_id')}.{facts['type']}")
 
 
-def _found(parts: Iterable[Part]) -> bool:
-    return any(part.answer.state == "yes" for part in parts)
+def _found(findings: Iterable[Finding]) -> bool:
+    return any(each.answer.state == "yes" for each in findings)
 
 
-def _lines(event_id: uuid.UUID, parts: list[Part]) -> Iterable[str]:
-    facts = _facts(part.answer for part in parts)
+def _lines(event_id: uuid.UUID, findings: list[Finding]) -> Iterable[str]:
+    facts = _facts(each.answer for each in findings)
     yield f"{event_id}  {events.timestamp(event_id)}"
     for name in ("type", "room_id", "trace_id"):
         if name in facts:
             yield f"{name:<9} {escaped(str(facts[name]))}"
-    for part in parts:
-        yield f"{part.name:<9} {part.answer.state:<8} {escaped(part.answer.text)}"
-    if not _found(parts):
+    for each in findings:
+        yield f"{each.name:<9} {each.answer.state:<8} {escaped(each.answer.text)}"
+    if not _found(findings):
         yield "found nowhere"
 
 
-def _document(event_id: uuid.UUID, parts: list[Part]) -> dict[str, Any]:
+def _document(event_id: uuid.UUID, findings: list[Finding]) -> dict[str, Any]:
     return {
         "id": str(event_id),
         "time": events.timestamp(event_id),
-        "found": _found(parts),
+        "found": _found(findings),
         "parts": [
             {
-                "part": part.name,
-                **({"queue": part.queue} if part.queue else {}),
-                "state": part.answer.state,
-                "text": part.answer.text,
-                **part.answer.facts,
+                "part": each.name,
+                **({"queue": each.queue} if each.queue else {}),
+                "state": each.answer.state,
+                "text": each.answer.text,
+                **each.answer.facts,
             }
-            for part in parts
+            for each in findings
         ],
     }
 

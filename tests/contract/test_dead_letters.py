@@ -104,6 +104,7 @@ def test_a_redriven_message_is_as_it_was_and_counts_its_rounds(
         assert (message.type, message.content_type) == ("message.posted", "application/json")
         assert message.headers == {
             "room_id": letter.room_id,
+            "published_at": letter.delivery.headers["published_at"],
             "traceparent": TRACE,
             "x-routing-key": first_key,
             "x-redriven": redriven,
