@@ -11,11 +11,10 @@ from typing import Any, NamedTuple
 import redis.asyncio
 from redis.exceptions import RedisError
 
-from bus.errors import StoreUnavailable
 from bus.rooms.coalesce import Coalescer
 from bus.rooms.lua_script import AsyncLuaScript, ScriptCall, Value
 from bus.rooms.model import BEGAN, IDLE_ROOM_SECONDS, Entry, Position, Reading, keys_of
-from bus.rooms.redis_client import answering
+from bus.rooms.redis_client import answering, unavailable
 
 # The browser fetches history pages instead of a longer recovery.
 RECOVERY_EVENTS = 500
@@ -59,7 +58,7 @@ class RoomLogReader:
         """
         reading = await self._readings.call(_Ask(room_id, since, user_id))
         if isinstance(reading, RedisError):
-            raise StoreUnavailable(f"Redis: {reading}") from reading
+            raise unavailable(reading) from reading
         return reading
 
     async def _read(self, asks: list[_Ask]) -> list[Reading | RedisError]:

@@ -11,7 +11,7 @@ from typing import Any
 import redis
 from redis.exceptions import ResponseError
 
-from bus.errors import PermanentError, StoreUnavailable
+from bus.errors import PermanentError
 from bus.events import Event
 from bus.rooms.batching import Call, rounds
 from bus.rooms.lua_script import LuaScript, ScriptCall, Value
@@ -24,7 +24,7 @@ from bus.rooms.model import (
     Position,
     keys_of,
 )
-from bus.rooms.redis_client import ANSWER_SECONDS, connect, redis_errors
+from bus.rooms.redis_client import ANSWER_SECONDS, connect, redis_errors, unavailable
 
 ROOMS_REMEMBERED = 10_000
 
@@ -111,7 +111,7 @@ def _checked(calls: Sequence[Call], answers: list[Any]) -> list[tuple[bytes, lis
     ]
     for _, error in failed:
         if not _is_of_keys(error):
-            raise StoreUnavailable(f"Redis: {error}") from error
+            raise unavailable(error) from error
     for room_id, error in failed:
         raise PermanentError(f"Redis refused the log of room {room_id}: {error}") from error
     return answers

@@ -15,10 +15,9 @@ import msgspec
 import redis.asyncio
 from redis.exceptions import RedisError
 
-from bus.errors import StoreUnavailable
 from bus.rooms.lua_script import AsyncLuaScript, ScriptCall
 from bus.rooms.model import keys_of
-from bus.rooms.redis_client import answering
+from bus.rooms.redis_client import answering, unavailable
 
 # A bridge reports every REFRESH_SECONDS who is present. After LIFE_SECONDS without a report it
 # counts as dead, so what a crashed bridge left is gone within the sum of both.
@@ -89,7 +88,7 @@ class EphemeralPublisher:
             answers = await self._script.run([self._parameters(room) for room in rooms])
         for answer in answers:
             if isinstance(answer, RedisError):
-                raise StoreUnavailable(f"Redis: {answer}") from answer
+                raise unavailable(answer) from answer
 
     async def publish_typing(self, rooms: Iterable[tuple[uuid.UUID, Sequence[UserRef]]]) -> None:
         """Publishes who is typing in each of ``rooms``. Raises StoreUnavailable."""

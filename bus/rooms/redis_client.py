@@ -15,7 +15,7 @@ import redis
 import redis.asyncio
 import redis.asyncio.retry
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import AskError, ClusterCrossSlotError, ClusterDownError, RedisError
 from redis.retry import Retry
 
 from bus.errors import StoreUnavailable
@@ -48,13 +48,23 @@ def connect_async(url: str) -> redis.asyncio.Redis:
     return client
 
 
+def unavailable(error: RedisError) -> StoreUnavailable:
+    """The error for what Redis answered, in words."""
+    if isinstance(error, (AskError, ClusterDownError, ClusterCrossSlotError)):
+        return StoreUnavailable(
+            "Redis: this is a node of a Redis Cluster, which is not supported; set REDIS_URL to a "
+            f"single server, or to a proxy that follows a primary ({error})"
+        )
+    return StoreUnavailable(f"Redis: {error}")
+
+
 @contextmanager
 def redis_errors() -> Iterator[None]:
     """Raises StoreUnavailable when Redis fails in the block."""
     try:
         yield
     except RedisError as error:
-        raise StoreUnavailable(f"Redis: {error}") from error
+        raise unavailable(error) from error
 
 
 @asynccontextmanager

@@ -1,0 +1,62 @@
+"""A node of a Redis Cluster given as REDIS_URL: the error says so."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+import redis
+
+from bus.errors import StoreUnavailable
+from bus.rooms.log_writer import RoomLogWriter
+from deploy.local.child import Program
+from tests.conftest import run_server
+from tests.contract.chat import posted
+from tests.support.ports import HOST
+from tests.support.servers import Redis
+from tests.support.wait import wait_until
+
+SLOTS = 16_384
+
+
+class ClusterNode(Redis):
+    def program(self) -> Program:
+        program = super().program()
+        return replace(program, command=(*program.command, "--cluster-enabled", "yes"))
+
+
+@pytest.fixture
+def nodes() -> Iterator[list[ClusterNode]]:
+    """Two nodes, each with half of the slots."""
+    for first in run_server(ClusterNode()):
+        for second in run_server(ClusterNode()):
+            _join(first, second)
+            yield [first, second]
+
+
+def _join(first: ClusterNode, second: ClusterNode) -> None:
+    half = SLOTS // 2
+    with redis.Redis.from_url(first.url) as one, redis.Redis.from_url(second.url) as other:
+        one.execute_command("CLUSTER ADDSLOTS", *range(half))
+        other.execute_command("CLUSTER ADDSLOTS", *range(half, SLOTS))
+        one.execute_command("CLUSTER MEET", HOST, second.port)
+        for client in (one, other):
+            wait_until(lambda client=client: _is_whole(client), what="the nodes are a cluster")
+
+
+def _is_whole(client: redis.Redis) -> bool:
+    return client.execute_command("CLUSTER INFO")["cluster_state"] == "ok"
+
+
+def test_the_error_of_a_cluster_says_what_it_is(nodes: list[ClusterNode]) -> None:
+    writer = RoomLogWriter.connect(nodes[0].url)
+    with pytest.raises(StoreUnavailable, match=r"node of a Redis Cluster.*not supp.*REDIS_URL"):
+        _write_to_rooms_of_both(writer)
+    writer.close()
+
+
+def _write_to_rooms_of_both(writer: RoomLogWriter) -> None:
+    for _ in range(50):
+        writer.append([posted(uuid.uuid4())])
