@@ -26,8 +26,11 @@ from bus.message import Delivery, Message
 from bus.runtime import trace
 
 # A header of every event's message: when it was published, in milliseconds since 1970. The event's
-# own time is another: an import publishes events that are years old.
+# own time is another: an import publishes events that are years old. As text, because pika takes
+# a whole microsecond longer to encode a number of 64 bits.
 PUBLISHED_AT = "published_at"
+# 9999-12-31T23:59:59Z: no later time can be held.
+LATEST = 253_402_300_799
 MAX_EVENT_BYTES = 64 * 1024
 MAX_BODY_CHARACTERS = 4_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -217,23 +220,22 @@ def to_message(event: Event, traceparent: str | None = None) -> Message:
         timestamp=int(now),
         headers={
             "room_id": str(event.room_id),
-            PUBLISHED_AT: int(now * 1_000),
+            PUBLISHED_AT: str(int(now * 1_000)),
             trace.HEADER: traceparent or trace.traceparent(),
         },
     )
 
 
 def published_at(delivery: Delivery, event: Event) -> float:
-    """When ``delivery`` of ``event`` was published, in seconds from 1970 to now.
+    """When ``event`` was published, in seconds since 1970, by its publisher's clock.
 
     A publisher that sets no such header may have set AMQP's timestamp, in whole seconds; without
     either it is the event's own time.
     """
     milliseconds = delivery.headers.get(PUBLISHED_AT)
-    # Redis passes on whatever a foreign program wrote there.
-    if not isinstance(milliseconds, int) and isinstance(delivery.timestamp, int):
-        milliseconds = delivery.timestamp * 1_000
-    elif not isinstance(milliseconds, int):
-        milliseconds = int(event.time.timestamp() * 1_000)
-    # Compared as whole numbers: a foreign one may be too large for a float.
-    return min(max(0, milliseconds), int(time.time() * 1_000)) / 1_000
+    # A foreign program may have written anything there.
+    if isinstance(milliseconds, str) and len(milliseconds) == 13 and milliseconds.isdecimal():
+        return int(milliseconds) / 1_000
+    if isinstance(delivery.timestamp, int) and 0 < delivery.timestamp <= LATEST:
+        return delivery.timestamp
+    return event.time.timestamp()

@@ -77,14 +77,15 @@ class ConsumerStatus:
     def in_flight_since(self, oldest: float | None) -> None:
         """``oldest`` is when the oldest event in flight was published; None without any."""
         self._is_idle &= oldest is None
-        self._oldest = oldest
+        # A publisher's clock may be ahead: nothing was published after now.
+        self._oldest = None if oldest is None else min(oldest, time.time())
 
     def accepted(self, piece: list[Unacked], seconds: float) -> None:
         """The sink took ``seconds`` for ``piece``."""
         now = time.time()
         # The time of publishing, by which the queue and the archive are ordered; an event's own
         # time may lie years before it, or in the future.
-        newest = piece[-1].published
+        newest = min(now, piece[-1].published)
         self._processed = max(newest, self._processed or newest)
         self._consumed.inc(len(piece))
         self._batches.observe(len(piece))

@@ -30,6 +30,7 @@ ATTEMPTS = "x-attempts"
 ROUTING_KEY = "x-routing-key"
 REDRIVEN = "x-redriven"
 
+# ``published_at`` stays, too: since then the archive has the event, and the sink has not.
 _REMOVED_BY_REDRIVE = frozenset({REASON, EXCEPTION, CONSUMER, TIME, ATTEMPTS})
 _BROKER_HEADERS = ("x-death", "x-first-death-", "x-last-death-", "x-delivery-count")
 LONGEST_EXCEPTION = 1_000
