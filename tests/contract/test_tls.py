@@ -1,7 +1,7 @@
-"""TLS of every server: who cannot prove to be the host of the URL is sent nothing.
+"""TLS: a client sends nothing to a server that does not prove to be the host of the URL.
 
-Every client runs against a stranger, whose certificate is signed by nobody that is known or is
-for another host, and against a real server with a certificate of a private authority.
+Every client connects to a stranger, whose certificate is signed by an unknown authority or is for
+another host, and to a real server with a certificate of a private authority.
 """
 
 from __future__ import annotations

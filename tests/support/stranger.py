@@ -1,4 +1,4 @@
-"""A TLS server that is not the one that was meant, and what is said to it."""
+"""A TLS server in the place of another one, which records what clients send it."""
 
 from __future__ import annotations
 

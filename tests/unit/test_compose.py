@@ -167,5 +167,5 @@ def check_settings(text: str) -> None:
     assert environment.broker_url()
     assert environment.redis_url()
     assert environment.mongo_url()
-    assert len(environment.text("SECRET_KEY")) >= 32
+    assert environment.secret("SECRET_KEY")
     KeySet.from_environment(environment)

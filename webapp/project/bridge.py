@@ -17,7 +17,7 @@ def bridge_url(request: HttpRequest) -> str:
 
 
 def bridge_origin(request: HttpRequest) -> str:
-    """Scheme, host and port of ``bridge_url``; nothing for a request with a forged host."""
+    """Scheme, host and port of ``bridge_url``; empty for a request with a forged host."""
     try:
         parts = urlsplit(bridge_url(request))
     except DisallowedHost:

@@ -91,8 +91,8 @@ CONTENT_SECURITY_POLICY = {
 DATA_UPLOAD_MAX_MEMORY_SIZE = 64 * 1024
 DATA_UPLOAD_MAX_NUMBER_FIELDS = 50
 
-# Static files come from the apps' folders, so there is no build step; browsers ask again after
-# a minute and are told 304 by the file's time.
+# Static files come from the apps' folders, so there is no build step. Browsers ask again after a
+# minute and get 304 while the file's time is the same.
 STATIC_URL = "/static/"
 WHITENOISE_USE_FINDERS = True
 WHITENOISE_MAX_AGE = 60
@@ -102,5 +102,5 @@ USE_TZ = True
 TIME_ZONE = "UTC"
 LANGUAGE_CODE = "en"
 USE_I18N = False
-# The process configures logging (bus.runtime.process): all of it on standard error.
+# The process configures logging (bus.runtime.log_format): all of it on standard error.
 LOGGING_CONFIG = None

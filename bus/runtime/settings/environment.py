@@ -10,8 +10,7 @@ from bus.errors import SettingError
 from bus.runtime.settings import hosts
 from bus.runtime.settings.urls import RULES, UrlError, check_url, with_authorities
 
-# Django's own minimum for SECRET_KEY is 50 characters, of whatever alphabet; so many of base64
-# or hexadecimal digits are 128 bits or more.
+# 32 hexadecimal digits are 128 bits. Django only warns below 50 characters.
 MIN_SECRET = 32
 MIN_DIFFERENT = 5
 
@@ -38,7 +37,7 @@ class Environment:
         try:
             value = int(text)
         except ValueError:
-            raise SettingError(name, f"{text!r} is no number; {accepted}") from None
+            raise SettingError(name, f"{text!r} is not a number; {accepted}") from None
         if not minimum <= value <= maximum:
             raise SettingError(name, f"{value} is out of range; {accepted}")
         return value
@@ -49,7 +48,7 @@ class Environment:
         try:
             value = float(text)
         except ValueError:
-            raise SettingError(name, f"{text!r} is no number; {accepted}") from None
+            raise SettingError(name, f"{text!r} is not a number; {accepted}") from None
         if not minimum <= value <= maximum:
             raise SettingError(name, f"{value:g} is out of range; {accepted}")
         return value
@@ -68,8 +67,10 @@ class Environment:
         return tuple(word.strip() for word in text.split(",") if word.strip())
 
     def url(self, name: str) -> str:
-        """The URL of a server, by the rules for ``name`` (see ``urls``): as it was given, but
-        for TLS_CA_FILE, which is added where the URL asks for TLS."""
+        """The URL of a server, checked by the rules for ``name`` (see ``urls``).
+
+        Where it asks for TLS, TLS_CA_FILE is added to its options.
+        """
         value = self.text(name)
         try:
             check_url(value, RULES[name])
@@ -82,7 +83,7 @@ class Environment:
         return self.url(name) if self.values.get(name, "").strip() else None
 
     def ca_file(self) -> str | None:
-        """TLS_CA_FILE: the certificates of the authorities that servers are verified by."""
+        """TLS_CA_FILE: the certificates of the authorities that sign the servers' certificates."""
         given = self.text("TLS_CA_FILE", "")
         if not given:
             return None
@@ -134,7 +135,7 @@ class Environment:
         return self._each(name, hosts.ip_address, "an IP address")
 
     def secret(self, name: str) -> str:
-        """A key that nobody can guess, for signing."""
+        """A key for signing, long and varied enough not to be guessed."""
         value = self.text(name)
         is_default = value.startswith("django-insecure-")
         if len(value) < MIN_SECRET or len(set(value)) < MIN_DIFFERENT or is_default:

@@ -1,7 +1,7 @@
 """The rules for the URLs of servers, and certificates in them. No I/O.
 
-A URL is checked before any library reads it: the libraries raise whatever they run into, some
-texts of theirs hold a part of the password, and what they do not know they ignore or pass on.
+A URL is checked before a library reads it. The libraries raise errors of any type, some with a
+part of the password in their text, and they ignore options that they do not know.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from urllib.parse import SplitResult, parse_qsl, quote, urlsplit
 _QUOTE = (
     "in a user name or password, write characters such as / @ : ; # ? as %2F %40 %3A %3B %23 %3F"
 )
-_NO_CHOICE = "; certificates are always verified, and TLS_CA_FILE names the authorities of your own"
+_NO_CHOICE = "; certificates are always verified, and TLS_CA_FILE names your own authorities"
 # https://www.mongodb.com/docs/manual/reference/connection-string-options/, but for those that
 # turn the verification of certificates off.
 _MONGO_WORDS = frozenset(
@@ -34,8 +34,8 @@ _MONGO_WORDS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class UrlRules:
-    """``words`` are what the query of a URL may hold, by scheme; with ``several``, more hosts
-    follow after a ``;``, each with a URL of its own."""
+    """``words`` are the options that the query may hold, by scheme. With ``several``, the setting
+    may hold more than one URL, separated by ``;``. ``hint`` says what to do where it may not."""
 
     words: Mapping[str, frozenset[str]]
     several: bool = False
@@ -100,7 +100,7 @@ class UrlError(ValueError):
 
 
 def check_url(value: str, rules: UrlRules) -> None:
-    """Raises UrlError unless every library will read ``value`` in the same way, and wholly."""
+    """Raises UrlError unless all libraries read ``value`` alike and use all of it."""
     parts = value.split(";")
     if len(parts) > 1 and not rules.several:
         hint = f"; {rules.hint}" if rules.hint else ""
@@ -132,12 +132,6 @@ def uses_tls(parts: SplitResult) -> bool:
     return parts.scheme in _CA_WORDS
 
 
-def without_secrets(url: str) -> str:
-    """``url`` without user, password and query, for people."""
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
-
-
 def _check_one(url: str, rules: UrlRules) -> str:
     """The scheme of ``url``. Raises UrlError."""
     scheme = url.partition("://")[0]
@@ -163,7 +157,7 @@ def _split(url: str, rules: UrlRules) -> SplitResult:
         is_readable = all(_is_readable(host) for host in hosts) and not re.search(r"[\s\0]", url)
     except ValueError:
         is_readable = False
-    # A character that was not written as %XX ends the password, and the rest of it is elsewhere.
+    # An unquoted character ends the password early; its rest, with the @, is in another part.
     if not is_readable or "@" in f"{parts.path}{parts.query}" or "#" in url:
         raise UrlError(f"names no host and port that can be read; {_QUOTE}")
     if len(hosts) > 1 and not parts.scheme.startswith("mongodb"):
@@ -192,7 +186,7 @@ def _check_query(query: str, scheme: str, rules: UrlRules) -> None:
 
 def _unknown(word: str, known: frozenset[str]) -> str:
     accepted = f"accepted are {', '.join(sorted(known))}" if known else "none is accepted"
-    # What is no name may be the end of a password with a '?' in it.
+    # Anything but a name may be the rest of a password with an unquoted '?'.
     name = repr(word) if re.fullmatch(r"[A-Za-z][\w.-]{0,39}", word) else "without a name"
     is_of_tls = word.lower().startswith(("ssl", "tls", "verify"))
     ending = _NO_CHOICE if is_of_tls else ""

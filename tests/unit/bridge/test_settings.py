@@ -50,3 +50,16 @@ def test_too_few_open_files_are_an_error(files: pytest.MonkeyPatch) -> None:
     files.setattr(resource, "getrlimit", lambda _: (128, 200))
     with pytest.raises(SettingError, match=r"BRIDGE_SOCKETS.*200 open files.*accepted are 250"):
         read()
+
+
+def test_origins_and_proxies_are_kept_in_the_form_that_is_compared() -> None:
+    settings = read(ALLOWED_ORIGINS="HTTPS://Chat.test:443/", BRIDGE_TRUSTED_PROXIES="0::1")
+    assert (settings.origins, settings.proxies) == (("https://chat.test",), ("::1",))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("ALLOWED_ORIGINS", "chat.test"), ("BRIDGE_TRUSTED_PROXIES", "10.0.0.0/8")]
+)
+def test_what_would_never_match_is_refused(name: str, value: str) -> None:
+    with pytest.raises(SettingError, match=f"^{name}: '{value}' "):
+        read(**{name: value})
