@@ -48,7 +48,7 @@ class DataFolder:
                 "REDIS_PASSWORD": secrets.token_urlsafe(32),
             }
             write_private(path, format_settings(made))
-        return parse_settings(path.read_text())
+        return parse_settings(_read(path))
 
     def write_settings(self, settings: Mapping[str, str]) -> None:
         """Lets ``--data`` of the other commands find the running servers."""
@@ -81,7 +81,7 @@ def running_settings(path: Path) -> dict[str, str]:
     Raises SettingError when none does.
     """
     try:
-        settings = parse_settings((path / SETTINGS).read_text())
+        settings = parse_settings(_read(path / SETTINGS))
         lock = os.open(path / LOCK, os.O_RDWR)
     except OSError:
         raise _nothing_runs(path) from None
@@ -106,9 +106,14 @@ def parse_settings(text: str) -> dict[str, str]:
 def write_private(path: Path, text: str) -> None:
     """Replaces the file in one step; only its owner may read it."""
     fresh = path.with_name(f"{path.name}.new")
-    with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-        file.write(text)
+    with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+        file.write(os.fsencode(text))
     fresh.replace(path)
+
+
+def _read(path: Path) -> str:
+    """What ``write_private`` wrote: paths in it have the bytes that the file system has."""
+    return os.fsdecode(path.read_bytes())
 
 
 def _try_lock(descriptor: int) -> bool:

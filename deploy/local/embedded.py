@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import re
 import shutil
 import socket
@@ -17,7 +18,11 @@ from deploy.local.child import Program
 from deploy.local.data_folder import write_private
 
 HOST = "127.0.0.1"
+CONFIGURATION = "redis.conf"
 PROBE_SECONDS = 1.0
+# Redis never reads the folder's path: it takes one with * or ? for a pattern, and has rules of
+# its own for quotes.
+IN_FOLDER = f'cd "$1" && exec "$0" - < {CONFIGURATION}'
 
 
 def embed(
@@ -30,7 +35,7 @@ def embed(
     programs: list[Program] = []
     urls: dict[str, str] = {}
     if not given.get("DATABASE_URL"):
-        urls["DATABASE_URL"] = f"sqlite:///{quote(str(folder / 'chatbus.sqlite3'))}"
+        urls["DATABASE_URL"] = f"sqlite:///{quote(os.fsencode(folder / 'chatbus.sqlite3'))}"
     if not (given.get("REDIS_URL") and given.get("BROKER_URL")):
         port = free_port()
         programs.append(_redis(folder / "redis", port, redis_password))
@@ -58,12 +63,10 @@ def _redis(folder: Path, port: int, password: str) -> Program:
     The password is in a file because command lines are public.
     """
     folder.mkdir(mode=0o700, exist_ok=True)
-    configuration = folder / "redis.conf"
     settings = {
         "bind": HOST,
         "port": port,
         "requirepass": password,
-        "dir": f'"{folder}"',
         "appendonly": "yes",
         "appendfsync": "everysec",
         # Full memory must be an error for who writes, not the silent loss of a queue.
@@ -71,10 +74,12 @@ def _redis(folder: Path, port: int, password: str) -> Program:
         "save": '""',
         "loglevel": "notice",
     }
-    write_private(configuration, "".join(f"{key} {value}\n" for key, value in settings.items()))
+    write_private(
+        folder / CONFIGURATION, "".join(f"{key} {value}\n" for key, value in settings.items())
+    )
     return Program(
         name="redis",
-        command=(redis_server(), str(configuration)),
+        command=("sh", "-c", IN_FOLDER, os.path.abspath(redis_server()), str(folder)),
         log=folder / "redis.log",
         answers=_redis_answers(port, password),
     )

@@ -16,6 +16,7 @@ import requests
 
 from deploy.local.data_folder import running_settings
 from deploy.processes import PROCESSES
+from tests.support.command import chatbus
 from tests.support.ports import HOST, free_ports, is_open
 from tests.support.stack import PORTS, Stack
 from tests.support.wait import wait_until
@@ -154,6 +155,18 @@ def test_data_survive_a_restart(stack: StartStack, tmp_path: Path) -> None:
     client.select(1)
     assert client.lrange("queue-from-6.2", 0, -1) == ["message"]
     assert (again.data / "secrets").read_text() == keys
+
+
+def test_a_folder_may_have_any_name(stack: StartStack, tmp_path: Path) -> None:
+    """Redis reads the path in a file with rules of its own, SQLite as a part of a URL."""
+    folder = tmp_path / """it's "my" data\\n? #%20;=ü"""
+    folder.mkdir()
+    up = stack(folder=folder)
+    assert (up.data / "redis" / "redis.log").exists()
+    assert list((up.data / "redis").glob("appendonlydir/*"))
+    assert (up.data / "chatbus.sqlite3").exists()
+    status = chatbus("status", "--data", str(up.data))
+    assert "all is well" in status.stdout, status.stdout + status.stderr
 
 
 @pytest.mark.parametrize("offset", [0, 1, 2, PORTS - 1])

@@ -13,6 +13,7 @@ from pathlib import Path
 import requests
 
 from bus.runtime.process import die_with_parent
+from deploy.local.ports import authority
 from deploy.processes import PROCESSES
 from tests.support.ports import HOST, free_ports
 from tests.support.wait import wait_until
@@ -31,10 +32,17 @@ UP = (sys.executable, "-P", "-m", "deploy.cli", "up")
 
 
 class Stack:
-    """``chatbus up`` on free ports and its own data folder, with ``settings`` on top of
-    the environment."""
+    """``chatbus up`` on free ports of ``host`` and its own data folder, with ``settings`` on top
+    of the environment."""
 
-    def __init__(self, folder: Path, settings: Mapping[str, str], port: int | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        settings: Mapping[str, str],
+        port: int | None = None,
+        host: str = HOST,
+    ) -> None:
+        self.host = host
         self.port = port or free_ports(PORTS)
         self.data = folder / "data"
         self._log = folder / "log"
@@ -44,15 +52,15 @@ class Stack:
 
     @property
     def base_url(self) -> str:
-        return f"http://{HOST}:{self.port}"
+        return f"http://{authority(self.host, self.port)}"
 
     @property
     def bridge_url(self) -> str:
-        return f"ws://{HOST}:{self.port + 1}/"
+        return f"ws://{authority(self.host, self.port + 1)}/"
 
     @property
     def gateway_url(self) -> str:
-        return f"http://{HOST}:{self.port + 2}"
+        return f"http://{authority(self.host, self.port + 2)}"
 
     @property
     def output(self) -> str:
@@ -71,7 +79,8 @@ class Stack:
 
     @property
     def command(self) -> list[str]:
-        return [*UP, "--port", str(self.port), "--data", str(self.data)]
+        where = ("--host", self.host, "--port", str(self.port), "--data", str(self.data))
+        return [*UP, *where]
 
     def start(self) -> None:
         """Starts it; ``wait_until_ready`` tells when it can be used."""

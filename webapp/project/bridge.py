@@ -17,9 +17,16 @@ def bridge_url(request: HttpRequest) -> str:
 
 
 def bridge_origin(request: HttpRequest) -> str:
-    """Scheme, host and port of ``bridge_url``; empty for a request with a forged host."""
+    """The source of ``bridge_url`` for a Content-Security-Policy: scheme, host and port.
+
+    For an IPv6 address it is the scheme alone: the grammar of a source has no brackets (CSP 3,
+    section 2.3.1), and browsers ignore one that has. For a request with a forged host it is
+    empty.
+    """
     try:
         parts = urlsplit(bridge_url(request))
     except DisallowedHost:
         return ""
+    if "[" in parts.netloc:
+        return f"{parts.scheme}:"
     return f"{parts.scheme}://{parts.netloc}"

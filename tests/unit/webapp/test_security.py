@@ -21,6 +21,14 @@ def test_the_policy_allows_no_inline_script_and_only_our_bridge(client):
     assert found["frame-ancestors"] == ["'none'"]
 
 
+@pytest.mark.django_db
+def test_on_an_ipv6_address_the_policy_names_the_scheme_alone(client, settings):
+    """The policy's grammar has no IPv6 addresses (CSP 3, section 2.3.1)."""
+    settings.ALLOWED_HOSTS = ["[::1]"]
+    found = policy(client.get("/accounts/login/", headers={"Host": "[::1]:8000"}))
+    assert found["connect-src"] == ["'self'", "ws:"]
+
+
 def test_pages_keep_to_the_policy(room):
     owner, path = room
     for page in ("/rooms/", path.removeprefix("/api") + "/"):
