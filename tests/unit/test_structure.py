@@ -91,6 +91,14 @@ def test_no_outgrown_name() -> None:
     assert outgrown_names(ROOT, PACKAGES) == []
 
 
+def test_only_the_factory_asks_which_broker_a_url_names() -> None:
+    asking = [
+        path for path in modules(ROOT, (*PACKAGES, "webapp")) if "is_amqp" in path.read_text()
+    ]
+    transport = ROOT / "bus" / "transport"
+    assert asking == [transport / "factory.py", transport / "urls.py"]
+
+
 def test_each_of_these_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "crooked"
     folder.mkdir()
