@@ -14,7 +14,8 @@ from bus.transport.rabbitmq.management_api import BindingInfo, ExchangeInfo, Que
 
 
 def definitions(queues: Iterable[Queue], vhost: str) -> dict[str, Any]:
-    """``queues`` with all that belongs to them, for the virtual host ``vhost``."""
+    """``queues`` with their exchanges, bindings and dead-letter queues, for the virtual host
+    ``vhost``."""
     layout = layout_of(queues)
     return {
         "vhosts": [{"name": vhost}],

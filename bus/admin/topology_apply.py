@@ -1,4 +1,4 @@
-"""Makes RabbitMQ's topology that of the code without losing a message (``topology_gate``)."""
+"""Makes the topology on RabbitMQ match the code without losing a message (``topology_gate``)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ POLL_SECONDS = 0.1
 
 
 def create(url: str, queues: Sequence[Queue]) -> None:
-    """Declares ``queues``, which are all that there should be, and opens a gate that was left.
+    """Declares ``queues``, which are all that should exist, and opens a gate that was left closed.
 
     An event published while a new exchange gets its bindings would reach only some of its queues,
     so the exchange takes nothing before it has all of them. Raises QueueInUse while another apply
@@ -120,7 +120,7 @@ def _drain_and_replace(
 ) -> None:
     deadline = time.monotonic() + DRAIN_SECONDS
     while True:
-        # Each time: a publisher's guard that cannot see bindings makes them again.
+        # Again each time: a publisher's guard that cannot see bindings declares them.
         editor.remove_bindings(bindings)
         _wait(lambda: editor.counts(info.name)[0] == 0, deadline - time.monotonic())
         with _paused(url, queue):
@@ -152,7 +152,7 @@ def _delete(url: str, api: Management, editor: TopologyEditor, info: QueueInfo) 
         with refused("messages or consumers came just now"):
             editor.delete_queue(info.name, if_unused=True, if_empty=True)
     else:
-        # Quorum queues know no conditions.
+        # RabbitMQ supports no conditions for quorum queues.
         with held_while_empty(url, info, api):
             editor.delete_queue(info.name)
 

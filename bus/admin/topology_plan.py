@@ -1,4 +1,4 @@
-"""The difference between the topology in the code and the one on a broker: data in, data out."""
+"""Compares the topology in the code with the one on a broker: data in, data out."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ class Layout:
     bindings: tuple[BindingInfo, ...] = ()
 
     def bindings_of(self, queue: str) -> list[BindingInfo]:
-        """Without the one to the default exchange, which every queue has."""
+        """The bindings of ``queue`` without that to the default exchange, which every queue has."""
         return [b for b in self.bindings if b.destination == queue and b.source and _to_queue(b)]
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One thing that the broker lacks, has too many, or has otherwise."""
+    """One thing that the broker lacks, has in excess, or has with other properties."""
 
     kind: Kind
     item: Item
@@ -67,8 +67,8 @@ def layout_of(queues: Iterable[Queue]) -> Layout:
 
 
 def compare(queues: Iterable[Queue], found: Layout) -> list[Difference]:
-    """How ``found``, a whole broker, differs from ``queues``. What the code knows without
-    wanting it there, such as the queues for replies, is no difference."""
+    """How ``found``, a whole broker, differs from ``queues``. A queue that the code knows and does
+    not require, such as that of a pause, is no difference."""
     wanted = layout_of(queues)
     return [*_missing(wanted, found), *_different(wanted, found), *_extra(found)]
 
@@ -101,7 +101,7 @@ def _different(wanted: Layout, found: Layout) -> Iterator[Difference]:
 
 
 def _changed(wanted: Iterable[Named], found: Iterable[Named]) -> Iterator[Difference]:
-    """Those of the same name that are declared otherwise."""
+    """Those of the same name with other properties."""
     names = {item.name: item for item in found}
     for item in wanted:
         other = names.get(item.name)
@@ -110,8 +110,8 @@ def _changed(wanted: Iterable[Named], found: Iterable[Named]) -> Iterator[Differ
 
 
 def _properties(item: ExchangeInfo | QueueInfo) -> dict[str, Any]:
-    """What a declaration says. A queue without a type has the default one, which newer brokers
-    write into its arguments."""
+    """The properties in a declaration. A queue without a type has the default one, which newer
+    brokers write into its arguments."""
     if isinstance(item, ExchangeInfo):
         return {"type": item.type, "durable": item.durable, **item.arguments}
     return {"durable": item.durable, "x-queue-type": DEFAULT_TYPE, **item.arguments}
@@ -126,7 +126,8 @@ def _detail(here: Mapping[str, Any], there: Mapping[str, Any]) -> str:
 
 
 def _extra(found: Layout) -> Iterator[Difference]:
-    """Bindings of an extra queue or exchange go with it, and are not listed."""
+    """What the code does not know. The bindings of an extra queue or exchange go with it, and are
+    not listed."""
     extra = [*_extra_exchanges(found), *_extra_queues(found)]
     yield from extra
     names = {difference.name for difference in extra}
@@ -152,7 +153,8 @@ def _extra_queues(found: Layout) -> Iterator[Difference]:
 
 
 def is_ours(name: str) -> bool:
-    """By its name; the queues for replies come and go with their gateways."""
+    """Whether ``name`` belongs to chatbus. Queues for replies do not count: they come and go with
+    their gateways."""
     return name.startswith(OUR_PREFIXES) and not name.startswith(REPLIES_PREFIX)
 
 
@@ -171,5 +173,5 @@ def _to_queue(binding: BindingInfo) -> bool:
     return binding.destination_type == "queue"
 
 
-# What may be there, wanted or not.
+# Everything that may exist, required or not.
 KNOWN = layout_of([*QUEUES, *map(pause_queue, CONSUMERS.values())])

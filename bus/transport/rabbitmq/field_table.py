@@ -17,7 +17,7 @@ from typing import Any
 # How deep tables and arrays may be nested.
 DEEPEST = 16
 
-# Gives the value at a place in the bytes, and the place behind it.
+# Returns the value at a place in the bytes, and the place behind it.
 Reader = Callable[[bytes, int], tuple[Any, int]]
 
 _FLAGS = Struct(">H")
@@ -41,7 +41,7 @@ def read_text(data: bytes | bytearray, at: int) -> tuple[str, int]:
 
 
 def read_properties(data: bytes) -> dict[str, Any]:
-    """What is set of a message's properties, by their names in AMQP."""
+    """The properties that are set, by their names in AMQP."""
     [flags] = _FLAGS.unpack_from(data)
     at, found = _FLAGS.size, {}
     for flag, name, read in _PROPERTIES:
@@ -116,7 +116,7 @@ def _read_nothing(data: bytes, at: int) -> tuple[None, int]:
 
 
 def _contents(data: bytes, at: int) -> tuple[int, int]:
-    """Where what has its length at ``at`` begins and ends."""
+    """Where the value behind the length at ``at`` begins and ends."""
     start = at + _LENGTH.size
     return start, start + int(_LENGTH.unpack_from(data, at)[0])
 

@@ -16,11 +16,11 @@ from pika.exceptions import InvalidFrameError
 from bus.message import NO_HEADERS, Delivery
 from bus.transport.rabbitmq.field_table import read_properties, read_text
 
-# Type, channel, size of the payload; behind the payload one more byte.
+# Type, channel, size of the payload; one more byte follows the payload.
 _FRAME = Struct(">BHL")
 HEADER_SIZE = spec.FRAME_HEADER_SIZE
 END_SIZE = spec.FRAME_END_SIZE
-# Of a header frame: class, weight, size of the body, then the properties.
+# A header frame: class, weight, size of the body, then the properties.
 _CONTENT = Struct(">HHQ")
 _METHOD = Struct(">L")
 _TAG = Struct(">QB")
@@ -53,7 +53,7 @@ def _read_body(data: bytearray, end: int, size: int) -> tuple[bytes | None, int]
 
     Without a body the end is 0 when not all of it is there yet, else another frame is in between.
     """
-    # Asked again with every few kilobytes that come: a large body is read when it is whole.
+    # Called again with every few kilobytes that arrive, so a large body is read once it is whole.
     if len(data) - end < size:
         return None, 0
     pieces = []
@@ -67,7 +67,7 @@ def _read_body(data: bytearray, end: int, size: int) -> tuple[bytes | None, int]
 
 
 def _frame_end(data: bytearray, start: int) -> int:
-    """0 when not all of the frame is there yet. Raises InvalidFrameError."""
+    """Where the frame ends; 0 when not all of it is there yet. Raises InvalidFrameError."""
     if len(data) - start < HEADER_SIZE:
         return 0
     end: int = start + HEADER_SIZE + _FRAME.unpack_from(data, start)[2] + END_SIZE
@@ -86,7 +86,7 @@ def _is_deliver(data: bytearray, start: int) -> bool:
 
 
 def _delivery(data: bytearray, start: int, properties: Mapping[str, Any], body: bytes) -> Delivery:
-    """``start`` is where the frame of the method Basic.Deliver begins."""
+    """The delivery whose frame of the method Basic.Deliver begins at ``start``."""
     at = _after_text(data, start + HEADER_SIZE + _METHOD.size)  # the consumer's tag
     tag, redelivered = _TAG.unpack_from(data, at)
     routing_key, _ = read_text(data, _after_text(data, at + _TAG.size))  # behind the exchange
@@ -114,5 +114,5 @@ def delivery(
 
 
 def _after_text(data: bytearray, at: int) -> int:
-    """A short string has its length before it, in one byte."""
+    """The place behind the short string at ``at``, whose first byte is its length."""
     return at + 1 + data[at]

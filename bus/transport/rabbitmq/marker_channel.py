@@ -17,7 +17,7 @@ MARKER = "topology.marker"
 
 
 class MarkerChannel(RabbitAdmin):
-    """Takes one message at a time from ``queue``, which may be nobody else's.
+    """Takes one message at a time from ``queue``, and puts markers there.
 
     Use it from one thread. Every method raises BrokerUnavailable, and QueueMissing without such
     a queue.

@@ -94,7 +94,7 @@ class ConfirmChannel(RabbitChannel):
         return frames
 
     def _encode(self, message: Message) -> bytes:
-        """Its frames. Raises InvalidMessage."""
+        """The frames of ``message``. Raises InvalidMessage."""
         try:
             return self._frames(message)
         except Exception as error:  # pika's encoders raise errors of many kinds
@@ -102,7 +102,7 @@ class ConfirmChannel(RabbitChannel):
             raise InvalidMessage(problem) from error
 
     def _frames(self, message: Message) -> bytes:
-        """``message`` as it travels: a method, a header, and the body in pieces.
+        """``message`` on the wire: a method, a header, and the body in pieces.
 
         Raises ValueError for headers that fill more than a frame: for them the broker would end
         the connection.
@@ -168,7 +168,7 @@ class ConfirmChannel(RabbitChannel):
         return requests
 
     def _on_return(self, channel: Any, method: Any, properties: Any, body: bytes) -> None:
-        """A mandatory message that no queue took; RabbitMQ sends this before the ack."""
+        """Refuses a mandatory message that no queue took; RabbitMQ returns it before the ack."""
         for sender in self._senders[properties.message_id]:
             sender.refuse(
                 PublishRefused(f"no queue takes {method.routing_key}: {method.reply_text}")

@@ -1,4 +1,4 @@
-"""The changes to a topology that only RabbitMQ knows: deleting, unbinding, exclusive use."""
+"""The changes to a topology that only RabbitMQ supports: deleting, unbinding, exclusive use."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class TopologyEditor(RabbitAdmin):
             probe.exchange_delete(name, if_unused=True)
 
     def delete_queue(self, name: str, *, if_unused: bool = False, if_empty: bool = False) -> None:
-        """Deletes the queue; without the conditions whatever is on it."""
+        """Deletes the queue; without the conditions, together with its messages."""
         with self._answers(name), self.probe() as probe:
             probe.queue_delete(name, if_unused=if_unused, if_empty=if_empty)
 
