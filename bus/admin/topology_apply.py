@@ -85,7 +85,7 @@ def recreate(url: str, api: Management, queue: Queue, info: QueueInfo, found: La
 def _remove_binding(url: str, binding: BindingInfo) -> None:
     if binding.destination not in {queue.name for queue in KNOWN.queues}:
         raise QueueInUse(
-            f"{binding.destination} is not ours; unbind it by hand if nothing needs it"
+            f"{binding.destination} is not ours; unbind it by hand if no program needs it"
         )
     with closing(TopologyEditor(url)) as editor:
         editor.remove_bindings([binding])

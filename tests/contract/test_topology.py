@@ -302,7 +302,7 @@ def test_an_extra_binding_of_a_queue_of_ours_is_removed_and_that_of_others_kept(
     assert output.splitlines() == [
         "removed exchange chat.gone",
         "kept binding chat.events -> analytics (#): analytics is not ours; "
-        "unbind it by hand if nobody needs it",
+        "unbind it by hand if no program needs it",
         "removed binding chat.events -> chat.mongo_writer (room.#)",
     ]
 

@@ -96,10 +96,18 @@ class Memory:
 def memory(url: str) -> Iterator[Memory]:
     """What a running consumer of MONGO_WRITER has stored."""
     memory = Memory()
-    stop = threading.Event()
-    consumer = Consumer(url=url, queue=MONGO_WRITER, sink=memory, stop=stop, batch=100)
+    stop, connected = threading.Event(), threading.Event()
+    consumer = Consumer(
+        url=url,
+        queue=MONGO_WRITER,
+        sink=memory,
+        stop=stop,
+        batch=100,
+        on_connected=connected.set,
+    )
     thread = threading.Thread(target=consumer.run)
     thread.start()
+    wait_until(connected.is_set, what="the consumer is connected")
     yield memory
     stop.set()
     thread.join()
