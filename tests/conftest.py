@@ -7,6 +7,7 @@ that touched; where CI is set it fails.
 from __future__ import annotations
 
 import os
+import sys
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -15,9 +16,10 @@ from typing import NoReturn, TypeVar
 
 import pytest
 
+from tests.support.fail_point import FailPoint
 from tests.support.rabbitmq import NEEDED, RabbitMQ
 from tests.support.scheduling import pytest_xdist_make_scheduler, turn
-from tests.support.servers import MariaDB, Mongo, Redis, Server, ServerMissing
+from tests.support.servers import MariaDB, Mongo, Redis, Secantus, Server, ServerMissing
 from tests.support.stack import Stack
 
 __all__ = ["pytest_xdist_make_scheduler"]
@@ -82,6 +84,21 @@ def mongo_server() -> Iterator[Callable[[], str]]:
 def mongo(mongo_server: Callable[[], str]) -> str:
     """The URL of an empty database."""
     return mongo_server()
+
+
+@pytest.fixture(scope="session")
+def secantus() -> Iterator[Secantus]:
+    """A second server for the suites of what writes and reads the history."""
+    if sys.version_info >= (3, 14):
+        pytest.skip("SecantusDB has no wheel for this Python")
+    yield from run_server(Secantus())
+
+
+@pytest.fixture
+def fail_point(secantus: Secantus) -> Iterator[FailPoint]:
+    fail_point = FailPoint(secantus.url)
+    yield fail_point
+    fail_point.close()
 
 
 @pytest.fixture(scope="module", params=["amqp", "redis"])

@@ -16,6 +16,15 @@ from bus.events import Event
 from consumers.mongo_writer import EMBEDDED, MongoWriter, _duplicates, open_messages
 from tests.support.events import deleted, edited, posted
 from tests.support.ports import HOST, free_port
+from tests.support.servers import Secantus
+
+
+@pytest.fixture(params=["mongo_server", "secantus"])
+def mongo(request: pytest.FixtureRequest) -> str:
+    """The URL of an empty database on each server."""
+    server = request.getfixturevalue(request.param)
+    url: str = server.fresh_database() if isinstance(server, Secantus) else server()
+    return url
 
 
 def stored(url: str, batches: Sequence[Sequence[Event]]) -> dict[str, Any]:

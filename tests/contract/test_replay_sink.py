@@ -18,10 +18,13 @@ from bus import events
 from bus.errors import StoreUnavailable
 from bus.publishing import Publisher
 from bus.topology import ARCHIVE, EVENT_QUEUES
+from consumers.mongo_writer import MongoWriter, open_messages
 from consumers.replay import STOPPED, Outcome, Selection, replay
 from tests.support.consuming import bodies, publish
 from tests.support.events import posted
+from tests.support.fail_point import TIMEOUT_MS, FailPoint
 from tests.support.rabbitmq import RabbitMQ
+from tests.support.servers import Secantus
 
 
 @pytest.fixture
@@ -113,3 +116,19 @@ def test_sigterm_ends_the_command_with_a_summary(url: str) -> None:
     first, _, last = finished.stdout.splitlines()
     assert 0 < int(first.removesuffix(" events replayed").replace(",", "")) < 10_010
     assert last.startswith("stopped before the end of the archive")
+
+
+def test_after_a_fault_of_mongodb_another_replay_stores_what_is_missing(
+    url: str, secantus: Secantus, fail_point: FailPoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("consumers.mongo_writer.TIMEOUT_MS", TIMEOUT_MS)
+    messages = open_messages(secantus.fresh_database())
+    with closing(messages.database.client):
+        store = MongoWriter(messages).store
+        fail_point.arm("insert", {"skip": 0}, "not primary")
+        with pytest.raises(StoreUnavailable):
+            replay(url, Selection(), "mongo_writer", store, Event())
+        assert messages.count_documents({}) == 0
+        fail_point.off()
+        replay(url, Selection(), "mongo_writer", store, Event())
+        assert messages.count_documents({}) == 10

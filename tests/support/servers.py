@@ -186,6 +186,24 @@ class Mongo(Server):
         return Program("mongo", (*command, *files), log=self.folder / "log")
 
 
+class Secantus(Mongo):
+    """SecantusDB: MongoDB 8.2's wire protocol on WiredTiger, with MongoDB's fail points.
+
+    (https://github.com/mongodb/mongo/wiki/The-%22failCommand%22-fail-point)
+    """
+
+    def database(self, name: str) -> str:
+        """Its clients ask again at once, instead of waiting for news, whether it is primary."""
+        return f"{super().database(name)}&serverMonitoringMode=poll"
+
+    def program(self) -> Program:
+        server = executable("secantusd-py", str(Path(sys.executable).parent))
+        data = str(self.folder / "data")
+        place = ("--host", HOST, "--port", str(self.port), "--storage-path", data)
+        command = (server, *place, "--enable-test-commands")
+        return Program("secantus", command, log=self.folder / "log")
+
+
 class MariaDB(Server):
     """utf8mb4, with the user ``chatbus``, who may make databases."""
 

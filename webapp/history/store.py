@@ -15,8 +15,11 @@ from bus.errors import SettingError
 TIMEOUT_MS = 2_000
 
 
-def _open(url: str) -> Collection[dict[str, Any]]:
-    """Connects with the first read of each process, so not before the fork. Raises SettingError."""
+def open_messages(url: str) -> Collection[dict[str, Any]]:
+    """The collection ``messages`` at ``url``. Raises SettingError.
+
+    It connects on the first read, so each worker process does so after the fork.
+    """
     try:
         with warnings.catch_warnings():
             # pymongo warns of an option's bad value, and connects without the option.
@@ -33,4 +36,4 @@ def _open(url: str) -> Collection[dict[str, Any]]:
     return client.get_default_database("chat")["messages"]
 
 
-messages = _open(settings.MONGO_URL)
+messages = open_messages(settings.MONGO_URL)

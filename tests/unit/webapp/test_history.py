@@ -6,8 +6,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from bus import events
+from webapp.history import selectors
 from webapp.history.selectors import ids_in_room, known_ids
-from webapp.history.store import messages
+from webapp.history.store import open_messages
 from webapp.importing import ids
 
 START = datetime(2004, 12, 25, 12, 0, tzinfo=UTC)
@@ -30,8 +31,18 @@ def document(room_path, number):
     }
 
 
+@pytest.fixture(params=["mongo_server_of_web", "secantus"])
+def messages(request, monkeypatch):
+    """The collection that the history reads, on each server."""
+    server = request.getfixturevalue(request.param)
+    collection = open_messages(server.fresh_database())
+    monkeypatch.setattr(selectors, "messages", collection)
+    yield collection
+    collection.database.client.close()
+
+
 @pytest.fixture
-def stored(mongo_server_of_web, room):
+def stored(messages, room):
     """A room with the messages "0" to "9"."""
     owner, path = room
     documents = [document(path, number) for number in range(10)]
@@ -85,7 +96,7 @@ def test_a_room_shows_its_own_messages(stored, browser):
     assert bob.send("GET", path).status_code == 403
 
 
-def test_an_edit_that_came_before_its_message_is_not_shown(stored):
+def test_an_edit_that_came_before_its_message_is_not_shown(stored, messages):
     owner, path, _ = stored
     early = document(path.removesuffix("/messages"), 20)
     del early["user"], early["at"]
@@ -93,7 +104,7 @@ def test_an_edit_that_came_before_its_message_is_not_shown(stored):
     assert bodies(owner.send("GET", f"{path}?limit=1").json()) == ["9"]
 
 
-def test_an_edit_that_came_before_its_message_is_not_known(stored):
+def test_an_edit_that_came_before_its_message_is_not_known(stored, messages):
     _, path, stored_ids = stored
     early = document(path.removesuffix("/messages"), 20)
     del early["user"], early["at"]
