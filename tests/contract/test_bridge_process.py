@@ -31,9 +31,11 @@ from tests.contract.chat import (
 )
 from tests.support.command import COMMAND
 from tests.support.ports import HOST, free_port, free_ports, is_open
-from tests.support.wait import wait_until
+from tests.support.wait import PATIENCE, wait_until
 
 ALICE, BOB = 1, 2
+# Whole processes start and end: three of them where two bridges share a port.
+PROCESS_SECONDS = 20 * PATIENCE
 
 
 @pytest.fixture(scope="module")
@@ -155,7 +157,7 @@ class TestProcess:
                 browser.subscribe(room_id)
                 process.send_signal(signal.SIGTERM)
                 assert browser.close_code()[0] == 1012
-            assert process.wait(chat.SECONDS) == 0
+            assert process.wait(PROCESS_SECONDS) == 0
 
     @pytest.mark.parametrize(
         ("name", "value"),
@@ -170,7 +172,7 @@ class TestProcess:
         self, environment: dict[str, str], name: str, value: str
     ) -> None:
         with _process(environment | {name: value}) as process:
-            _, errors = process.communicate(timeout=chat.SECONDS)
+            _, errors = process.communicate(timeout=PROCESS_SECONDS)
         assert process.returncode == 2
         assert f"chatbus: {name}:" in errors
 
@@ -179,7 +181,7 @@ class TestProcess:
             socket.create_server((HOST, int(environment["BRIDGE_PORT"]))),
             _process(environment) as process,
         ):
-            _, errors = process.communicate(timeout=chat.SECONDS)
+            _, errors = process.communicate(timeout=PROCESS_SECONDS)
         assert f"chatbus: BRIDGE_PORT: cannot listen on {HOST}:" in errors
 
 
@@ -220,7 +222,7 @@ class TestSeveralBridges:
 
     def test_a_wrong_setting_is_named_once(self, environment: dict[str, str]) -> None:
         with _process(environment | {"TICKET_KEYS": "short:secret"}) as process:
-            _, errors = process.communicate(timeout=chat.SECONDS)
+            _, errors = process.communicate(timeout=PROCESS_SECONDS)
         assert process.returncode == 2
         assert errors.count("TICKET_KEYS:") == 1
 
@@ -248,7 +250,7 @@ class TestSeveralBridges:
             with Browser(url) as browser:
                 browser.authenticate(ALICE)
             process.send_signal(signal.SIGTERM)
-            assert process.wait(chat.SECONDS) == 0
+            assert process.wait(PROCESS_SECONDS) == 0
             assert not any(bridge.is_running() for bridge in bridges)
 
     def test_they_do_not_outlive_their_parent(
@@ -261,7 +263,7 @@ class TestSeveralBridges:
                 browser.authenticate(ALICE)
                 process.kill()
                 assert browser.close_code()[0] == 1012, "they drain"
-            psutil.wait_procs(bridges, timeout=chat.SECONDS)
+            psutil.wait_procs(bridges, timeout=PROCESS_SECONDS)
             assert not any(bridge.is_running() for bridge in bridges)
             assert not is_open(int(environment["BRIDGE_PORT"]))
 
@@ -270,7 +272,7 @@ class TestSeveralBridges:
             socket.create_server((HOST, int(environment["BRIDGE_PORT"]))),
             _process(environment) as process,
         ):
-            _, errors = process.communicate(timeout=chat.SECONDS)
+            _, errors = process.communicate(timeout=PROCESS_SECONDS)
         assert process.returncode == 2
         assert "BRIDGE_PORT: cannot listen on" in errors
 
@@ -284,7 +286,7 @@ class TestSeveralBridges:
             process.send_signal(signal.SIGTERM)
             wait_until(lambda: not is_open(int(environment["BRIDGE_PORT"])))
             process.send_signal(signal.SIGTERM)
-            assert process.wait(chat.SECONDS) == 0
+            assert process.wait(PROCESS_SECONDS) == 0
             for browser in browsers:
                 browser.socket.close()
 
@@ -295,7 +297,7 @@ def _ready(environment: dict[str, str], folder: Path) -> Iterator[subprocess.Pop
     path = str(folder / "notify")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notified:
         notified.bind(path)
-        notified.settimeout(chat.SECONDS)
+        notified.settimeout(PROCESS_SECONDS)
         with _process(environment | {"NOTIFY_SOCKET": path}) as process:
             assert notified.recv(64) == b"READY=1"
             yield process
