@@ -9,9 +9,9 @@ from typing import Any
 from playwright.sync_api import BrowserContext, ConsoleMessage, Dialog, Locator, WebSocket, expect
 
 from tests.support.person import PASSWORD, Person
-from tests.support.wait import wait_until
+from tests.support.wait import patience, wait_until
 
-SECONDS = 20.0
+SECONDS = patience(20)
 Json = dict[str, Any]
 
 
@@ -108,7 +108,7 @@ class Visitor:
 
     def wait_until(self, condition: Callable[[], object], what: str) -> None:
         """Waits for what the page's events bring about: Playwright delivers them when asked."""
-        wait_until(lambda: self.page.evaluate("true") and condition(), SECONDS, what)
+        wait_until(lambda: self.page.evaluate("true") and condition(), what=what)
 
     def _on_console(self, message: ConsoleMessage) -> None:
         if message.type in ("error", "warning"):

@@ -25,11 +25,11 @@ from bus.events import MemberAdded, MemberRemoved, MessagePosted, Person
 from bus.rooms.model import Position
 from bus.ticket import KeySet
 from tests.support.ports import HOST, free_port
-from tests.support.wait import wait_until
+from tests.support.wait import patience, wait_until
 
 ORIGIN = "http://chat.test"
 KEYS = KeySet((("test", "a-secret-of-32-characters-or-more"),))
-SECONDS = 10.0
+SECONDS = patience(10)
 
 
 def posted(room_id: uuid.UUID, body: str = "hi") -> MessagePosted:

@@ -22,7 +22,7 @@ from tests.support.ports import HOST, free_port
 from tests.support.queues import waiting
 from tests.support.rabbitmq import RabbitMQ
 from tests.support.servers import Redis
-from tests.support.wait import wait_until
+from tests.support.wait import patience, wait_until
 
 ROOT = Path(__file__).parents[2]
 START_SECONDS = 30.0
@@ -111,7 +111,7 @@ class Process:
             )
         )
         self._child.start()
-        self._child.notifications.settimeout(START_SECONDS)
+        self._child.notifications.settimeout(patience(START_SECONDS))
         self._child.notified()
 
     @property
@@ -147,7 +147,9 @@ class Gateway(Process):
 
     def request(self, method: str, path: str, **arguments: object) -> requests.Response:
         url = f"http://{HOST}:{self.port}{path}"
-        return requests.request(method, url, timeout=60, allow_redirects=False, **arguments)
+        return requests.request(
+            method, url, timeout=patience(60), allow_redirects=False, **arguments
+        )
 
     def get(self, path: str, **arguments: object) -> requests.Response:
         return self.request("GET", path, **arguments)

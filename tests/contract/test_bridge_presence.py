@@ -59,8 +59,14 @@ class TestPresence:
             alice.sees(ALICE)
 
     def test_a_bridge_that_stops_leaves_nobody_behind(
-        self, bridge: Bridge, redis_url: str, room_id: uuid.UUID
+        self,
+        bridge: Bridge,
+        redis_url: str,
+        room_id: uuid.UUID,
+        monkeypatch: pytest.MonkeyPatch,
     ) -> None:
+        # A bridge that left somebody behind would be taken for dead after that time.
+        monkeypatch.setattr(presence, "LIFE_SECONDS", 600)
         with bridge.browser(ALICE, room_id) as alice:
             with (
                 Bridge(chat.settings(redis_url)) as stopping,
@@ -69,9 +75,7 @@ class TestPresence:
                 alice.sees(ALICE, BOB)
                 stopping.stop()
                 assert bob.close_code()[0] == 1012
-            started = time.monotonic()
             alice.sees(ALICE)
-            assert time.monotonic() - started < presence.REFRESH_SECONDS
 
     def test_a_frame_has_names_and_the_number(self, bridge: Bridge, room_id: uuid.UUID) -> None:
         with bridge.browser(ALICE, room_id) as alice:

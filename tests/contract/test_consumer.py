@@ -24,7 +24,7 @@ from tests.support.consuming import ListSink, consuming, dead_letters, empty, pu
 from tests.support.events import posted
 from tests.support.rabbitmq import RabbitMQ
 from tests.support.servers import Redis
-from tests.support.wait import wait_until
+from tests.support.wait import patience, wait_until
 
 
 @pytest.fixture
@@ -181,7 +181,7 @@ def test_a_stop_does_not_wait_for_a_sink_that_is_down(
 
     publisher.publish(events.to_message(posted()))
     with consuming(broker_url, ListSink(fail)):
-        assert failed.wait(20)
+        assert failed.wait(patience(20))
 
 
 def test_a_standby_goes_on_where_the_active_consumer_ended(rabbitmq: RabbitMQ) -> None:

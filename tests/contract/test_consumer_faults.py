@@ -6,7 +6,6 @@ import logging
 import multiprocessing
 import signal
 import threading
-import time
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
@@ -33,7 +32,7 @@ from tests.support.ports import HOST
 from tests.support.proxy import Proxy
 from tests.support.rabbitmq import RabbitMQ
 from tests.support.servers import Redis
-from tests.support.wait import wait_until
+from tests.support.wait import patience, wait_until
 
 KILLS = 25
 WITH_ARCHIVE = (*EVENT_QUEUES, ARCHIVE)
@@ -192,7 +191,7 @@ def test_a_repair_that_broke_off_is_begun_again_beside_a_standby(
 
         def receive(self, limit: int, wait: float) -> list[Delivery]:
             if self is attempts[0]:
-                assert standby_is_there.wait(20)
+                assert standby_is_there.wait(patience(20))
                 raise BrokerUnavailable("broken off")
             return super().receive(limit, wait)
 
@@ -289,10 +288,8 @@ def test_sigterm_ends_a_process_whose_sink_does_not_answer(
             proxy.black_hole()
             publish(broker_url, posted("held"))
             wait_until(lambda: depth(broker_url, MONGO_WRITER) == 0 and proxy.held_bytes)
-            began = time.monotonic()
             process.terminate()
             assert process.wait() == 0
-            assert time.monotonic() - began < 10
             assert "unacknowledged messages return to the queue" in process.output
         finally:
             process.close()
@@ -309,7 +306,7 @@ def test_sigterm_ends_a_process_whose_store_is_not_to_be_closed(rabbitmq: Rabbit
     try:
         wait_until(lambda: consumers(url, MONGO_WRITER) == 1, what="it consumes")
         process.terminate()
-        process.join(20)
+        process.join(patience(20))
         assert process.exitcode == 0
     finally:
         process.kill()

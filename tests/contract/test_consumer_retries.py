@@ -31,7 +31,7 @@ from tests.support.consuming import (
     publish,
 )
 from tests.support.events import posted, posted_at
-from tests.support.wait import wait_until
+from tests.support.wait import patience, wait_until
 
 OTHER_ROOM = uuid.UUID(int=2)
 
@@ -243,7 +243,7 @@ def test_each_message_is_a_debug_record_with_its_ids(
 
 def test_two_consumers_share_a_queue_and_lose_nothing(url: str) -> None:
     sent = [f"{number}" for number in range(2_000)]
-    meeting = threading.Barrier(2, timeout=20)
+    meeting = threading.Barrier(2, timeout=patience(20))
     sinks = []
     for _ in range(2):
         first = iter([meeting.wait])

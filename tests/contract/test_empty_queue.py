@@ -18,7 +18,7 @@ from tests.support.wait import wait_until
 
 # Of a queue whose dead letters may be lost; nobody asks the API for it.
 OLD = QueueInfo("old", durable=True)
-NO_API = Management((), "/", "guest", "guest")
+NO_API = Management((), "/")
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ from tests.contract.rpc_fixtures import Broker, Site, broker, server, site
 from tests.support.consuming import ListSink, consuming, depth, empty, publish
 from tests.support.events import posted
 from tests.support.rabbitmq import RabbitMQ, silent_leader
-from tests.support.wait import wait_until
+from tests.support.wait import patience, wait_until
 
 __all__ = ["broker", "server", "site"]
 
@@ -43,7 +43,7 @@ def chatbus(url: str, *arguments: str, code: int = 0) -> str:
         env={"BROKER_URL": url, "PATH": "/usr/bin:/bin", "USER": "olga"},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=patience(60),
         check=False,
     )
     assert finished.returncode == code, (finished.stdout, finished.stderr)

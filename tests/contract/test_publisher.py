@@ -27,7 +27,7 @@ from bus.transport.rabbitmq.connection import RabbitChannel
 from tests.support.events import posted
 from tests.support.ports import HOST, free_port
 from tests.support.rabbitmq import RabbitMQ
-from tests.support.wait import wait_until
+from tests.support.wait import patience, wait_until
 
 QUEUE = Queue("test.publisher", (Binding(topology.EVENTS, "room.*.message.*"),))
 SMALL = Queue(
@@ -111,10 +111,10 @@ def test_a_message_that_no_queue_takes_is_an_error_for_its_sender_alone(
     good = publisher.submit(events.to_message(posted("before")))
     bad = publisher.submit(lost)
     after = publisher.submit(events.to_message(posted("after")))
-    good.result(10)
-    after.result(10)
+    good.result(patience(10))
+    after.result(patience(10))
     with pytest.raises(PublishRefused, match="nobody"):
-        bad.result(10)
+        bad.result(patience(10))
     assert len(take(source, 2)) == 2
 
 
@@ -125,7 +125,7 @@ def test_two_senders_of_one_id_both_hear_that_no_queue_takes_it(publisher: Publi
     )
     for sent in [publisher.submit(lost) for _ in range(20)]:
         with pytest.raises(PublishRefused, match="nobody"):
-            sent.result(10)
+            sent.result(patience(10))
 
 
 def test_a_queue_that_was_deleted_is_there_again_on_the_next_connection(broker_url: str) -> None:

@@ -25,6 +25,7 @@ from tests.support.events import posted
 from tests.support.fail_point import TIMEOUT_MS, FailPoint
 from tests.support.rabbitmq import RabbitMQ
 from tests.support.servers import Secantus
+from tests.support.wait import patience
 
 
 @pytest.fixture
@@ -89,6 +90,8 @@ STOPPED_BY_ITS_SINK = """
 import signal, sys
 from consumers import mongo_writer
 from deploy.cli import main
+from tests.support.wait import patience
+from tests.support.wait import patience
 
 class Sink:
     signals = iter([signal.SIGTERM])
@@ -109,7 +112,7 @@ def test_sigterm_ends_the_command_with_a_summary(url: str) -> None:
         env=os.environ | {"BROKER_URL": url},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=patience(60),
         check=False,
     )
     assert finished.returncode == STOPPED, finished.stderr

@@ -20,6 +20,7 @@ from bus.rooms.redis_client import connect_async
 from tests.contract.chat import added, bodies, posted, removed
 from tests.support.events import posted_at
 from tests.support.servers import Redis
+from tests.support.wait import patience
 
 
 def read(
@@ -41,9 +42,11 @@ def test_offsets_grow_by_one_and_the_log_is_the_order_on_the_wire(
 ) -> None:
     with client.pubsub() as channel:
         channel.subscribe(keys_of(room_id).channel)
-        assert channel.get_message(timeout=5)["type"] == "subscribe"
+        assert channel.get_message(timeout=patience(5))["type"] == "subscribe"
         assert writer.append([posted(room_id, str(n)) for n in range(3)]) == [1, 2, 3]
-        published = [Published.parse(channel.get_message(timeout=5)["data"]) for _ in range(3)]
+        published = [
+            Published.parse(channel.get_message(timeout=patience(5))["data"]) for _ in range(3)
+        ]
     reading = read(server, room_id)
     assert texts(reading) == ["0", "1", "2"]
     assert [item.event for item in published] == [entry.event for entry in reading.entries]
@@ -60,11 +63,11 @@ def test_what_is_published_says_when_it_was_logged(
 
     with client.pubsub() as channel:
         channel.subscribe(keys_of(room_id).channel)
-        assert channel.get_message(timeout=5)["type"] == "subscribe"
+        assert channel.get_message(timeout=patience(5))["type"] == "subscribe"
         before = now()
         writer.append([posted_at(datetime(2004, 12, 25, tzinfo=UTC), room_id)])
         after = now()
-        published = Published.parse(channel.get_message(timeout=5)["data"])
+        published = Published.parse(channel.get_message(timeout=patience(5))["data"])
     assert published.logged_at
     assert before <= published.logged_at <= after
 
@@ -83,11 +86,11 @@ def test_a_large_batch_of_one_room_keeps_its_order(
     count = 2 * CALL_EVENTS + 1
     with client.pubsub() as channel:
         channel.subscribe(keys_of(room_id).channel)
-        assert channel.get_message(timeout=5)["type"] == "subscribe"
+        assert channel.get_message(timeout=patience(5))["type"] == "subscribe"
         batch = [posted(room_id, str(n)) for n in range(count)]
         assert writer.append(batch) == list(range(1, count + 1))
         offsets = [
-            Published.parse(channel.get_message(timeout=5)["data"]).position.offset
+            Published.parse(channel.get_message(timeout=patience(5))["data"]).position.offset
             for _ in range(count)
         ]
     assert offsets == list(range(1, count + 1))
@@ -216,14 +219,14 @@ def test_a_replay_publishes_nothing_and_leaves_a_log_alone(
     with client.pubsub() as channel:
         writer.append([posted(room_id, "live")])
         channel.subscribe(keys_of(room_id).channel)
-        assert channel.get_message(timeout=5)["type"] == "subscribe"
+        assert channel.get_message(timeout=patience(5))["type"] == "subscribe"
         assert writer.append([posted(room_id, "old")], replay="run") == [0]
         fresh = uuid.uuid4()
         channel.subscribe(keys_of(fresh).channel)
-        assert channel.get_message(timeout=5)["type"] == "subscribe"
+        assert channel.get_message(timeout=patience(5))["type"] == "subscribe"
         assert writer.append([posted(fresh, "old")], replay="run") == [1]
         writer.append([posted(room_id, "marker")])
-        assert b"marker" in channel.get_message(timeout=5)["data"]
+        assert b"marker" in channel.get_message(timeout=patience(5))["data"]
     assert texts(read(server, room_id)) == ["live", "marker"]
     assert texts(read(server, fresh)) == ["old"]
 

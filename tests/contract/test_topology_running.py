@@ -30,7 +30,7 @@ from deploy.commands import topology as command
 from tests.support.events import posted
 from tests.support.rabbitmq import RabbitMQ
 from tests.support.servers import Redis
-from tests.support.wait import wait_until
+from tests.support.wait import patience, wait_until
 
 SOME = 50
 
@@ -205,7 +205,7 @@ def test_a_consumer_declares_its_own_queue_and_no_other(
         assert {bound.destination for bound in management.bindings()} == own
     finally:
         process.terminate()
-        assert process.wait(30) == 0
+        assert process.wait(patience(30)) == 0
 
 
 def consumers(url: str, queue: Queue) -> int:

@@ -11,7 +11,7 @@ import requests
 
 from deploy.local.child import Child, Program
 from tests.support.ports import HOST
-from tests.support.wait import wait_until
+from tests.support.wait import patience, wait_until
 
 
 @contextmanager
@@ -31,7 +31,7 @@ def running_bridge(environment: Mapping[str, str], log: Path) -> Iterator[Child]
 
 def metric(ops_port: int, sample: str) -> float:
     """One sample of a process's metrics, 0 if there is none yet."""
-    text = requests.get(f"http://{HOST}:{ops_port}/metrics", timeout=10).text
+    text = requests.get(f"http://{HOST}:{ops_port}/metrics", timeout=patience(10)).text
     for line in text.splitlines():
         if line.startswith(f"{sample} "):
             return float(line.rpartition(" ")[2])

@@ -26,7 +26,7 @@ from tests.support.person import Person
 from tests.support.rabbitmq import NEEDED, RabbitMQ
 from tests.support.servers import MariaDB, Mongo, Redis, Server
 from tests.support.stack import Stack
-from tests.support.wait import wait_until
+from tests.support.wait import patience, wait_until
 
 # A consumer that holds few messages leaves the others on the queue, where a test can count them.
 BATCH = 10
@@ -177,7 +177,7 @@ class System:
     def is_ready(self) -> bool:
         """Whether the web tier says that it can work."""
         try:
-            return requests.get(f"{self.stack.base_url}/health/ready", timeout=10).ok
+            return requests.get(f"{self.stack.base_url}/health/ready", timeout=patience(10)).ok
         except requests.RequestException:
             return False
 

@@ -18,7 +18,7 @@ from bus.transport import subscribe
 from tests.support.events import posted
 from tests.support.person import Person
 from tests.support.stack import Stack
-from tests.support.wait import wait_until
+from tests.support.wait import patience, wait_until
 
 GIANT = b'{"body":"' + b"x" * 2 * 1024 * 1024 + b'"}'
 
@@ -86,7 +86,7 @@ def send(room: Room, content: bytes, content_type: str = "application/json") -> 
         f"{person.site}/api/{room.messages}",
         data=content,
         headers={"Content-Type": content_type, "X-CSRFToken": token, "Connection": "close"},
-        timeout=60,
+        timeout=patience(60),
     )
 
 

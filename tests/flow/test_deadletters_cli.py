@@ -25,7 +25,7 @@ from consumers.mongo_writer import open_messages
 from tests.support.command import COMMAND, chatbus
 from tests.support.events import posted
 from tests.support.letters import bury, depth, empty_queues
-from tests.support.wait import wait_until
+from tests.support.wait import patience, wait_until
 
 DEAD = MONGO_WRITER.dead_letters
 assert DEAD
@@ -188,7 +188,7 @@ def test_killed_in_the_middle_of_a_redrive_nothing_is_lost(
     )
     wait_until(lambda: depth(broker_url, MONGO_WRITER))
     operator.kill()
-    assert operator.wait(20) == -signal.SIGKILL
+    assert operator.wait(patience(20)) == -signal.SIGKILL
     wait_until(lambda: chatbus("deadletters", "list", BROKER_URL=broker_url).returncode == 0)
     redriven, dead = depth(broker_url, MONGO_WRITER), depth(broker_url, DEAD)
     assert 0 < redriven < len(ids), "it was killed in the middle"
@@ -235,4 +235,4 @@ def test_from_the_poison_to_the_history(broker_url: str, publisher: Publisher, m
         assert depth(broker_url, DEAD) == 0
     finally:
         writer.terminate()
-        writer.wait(20)
+        writer.wait(patience(20))

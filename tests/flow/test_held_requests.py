@@ -15,7 +15,7 @@ from bus.topology import WEB_REQUESTS
 from tests.support.person import PASSWORD, Person
 from tests.support.queues import waiting
 from tests.support.stack import Stack
-from tests.support.wait import wait_until
+from tests.support.wait import patience, wait_until
 
 CLIENTS = 16
 # The worker's threads may have taken one request each before they were stopped.
@@ -66,7 +66,7 @@ def test_the_whole_site_is_there(alice: Person) -> None:
     left = alice.submit("/rooms/", name="Harbour")
     token = left.text.partition('name="csrfmiddlewaretoken" value="')[2].partition('"')[0]
     form = {"csrfmiddlewaretoken": token}
-    out = alice.session.post(f"{alice.site}/accounts/logout/", data=form, timeout=60)
+    out = alice.session.post(f"{alice.site}/accounts/logout/", data=form, timeout=patience(60))
     assert out.url == f"{alice.site}/accounts/login/"
     assert alice.get("/rooms/").url.startswith(f"{alice.site}/accounts/login/")
     assert alice.api("GET", "rooms").status_code == 401
@@ -86,8 +86,8 @@ def test_the_whole_site_is_there(alice: Person) -> None:
     ],
 )
 def test_static_files_have_their_type(backend: Stack, path: str, content_type: str) -> None:
-    held = requests.get(f"{backend.gateway_url}/static/{path}", timeout=60)
-    direct = requests.get(f"{backend.base_url}/static/{path}", timeout=60)
+    held = requests.get(f"{backend.gateway_url}/static/{path}", timeout=patience(60))
+    direct = requests.get(f"{backend.base_url}/static/{path}", timeout=patience(60))
     assert held.status_code == 200
     assert held.headers["Content-Type"].split(";")[0] == content_type
     assert held.content == direct.content

@@ -15,7 +15,7 @@ import pytest
 
 from tests.support.person import Person
 from tests.support.stack import Stack
-from tests.support.wait import wait_until
+from tests.support.wait import patience, wait_until
 
 ROOM = "café-2004-12-25"
 
@@ -248,7 +248,7 @@ def test_without_a_database_it_says_so(backend: Stack, tmp_path: Path) -> None:
     settings = backend.settings() | {"DATABASE_URL": f"sqlite:///{tmp_path}/not-migrated.sqlite3"}
     command = [sys.executable, "-m", "deploy.cli", "import", str(file)]
     finished = subprocess.run(
-        command, env=settings, capture_output=True, text=True, timeout=60, check=False
+        command, env=settings, capture_output=True, text=True, timeout=patience(60), check=False
     )
     assert finished.returncode == 1
     assert "the database: no such table" in finished.stderr
@@ -285,7 +285,7 @@ def test_a_consumer_killed_in_the_middle_loses_and_doubles_nothing(
     for kill in range(3):
         wait_until(lambda number=kill * 1_000: some(number), 60, "messages arrive")
         backend.wait_until_replaced(consumer, backend.kill(consumer))
-    output, errors = importing.communicate(timeout=120)
+    output, errors = importing.communicate(timeout=patience(120))
     assert importing.returncode == 0, (output, errors)
 
     room = room_named(reader, rows[0]["room"])

@@ -23,7 +23,7 @@ from tests.support.page import Page, Shell
 from tests.support.person import Person
 from tests.support.queues import waiting
 from tests.support.rabbitmq import RabbitMQ
-from tests.support.wait import wait_until
+from tests.support.wait import patience, wait_until
 
 ROOT = Path(__file__).parents[2]
 PAGE = Page(ROOT / "docs/new-consumer.md")
@@ -140,7 +140,7 @@ def test_its_queue_is_made_filled_and_operated(
         publish(publisher, last)
         wait_until(lambda: row(last) in found(index), what="it goes on after the poison")
         process.send_signal(signal.SIGTERM)
-        assert process.wait(20) == 0
+        assert process.wait(patience(20)) == 0
     assert waiting(broker_url, QUEUE) == 0
 
 

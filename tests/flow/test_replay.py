@@ -13,7 +13,7 @@ import redis
 from consumers.mongo_writer import open_messages
 from tests.support.person import Person
 from tests.support.stack import Stack
-from tests.support.wait import wait_until
+from tests.support.wait import patience, wait_until
 
 # Streams exist on RabbitMQ only.
 on_rabbitmq = pytest.mark.parametrize("backend", ["real"], indirect=True)
@@ -26,7 +26,7 @@ def replay(stack: Stack, *arguments: str, code: int = 0) -> str:
         env=stack.settings(),
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=patience(120),
         check=False,
     )
     assert finished.returncode == code, (finished.stdout, finished.stderr)

@@ -19,7 +19,7 @@ from tests.support.person import Person
 from tests.support.rabbitmq import RabbitMQ
 from tests.support.servers import MariaDB, Redis
 from tests.support.stack import Stack
-from tests.support.wait import wait_until
+from tests.support.wait import patience, wait_until
 
 QUEUE = MONGO_WRITER.name
 
@@ -91,7 +91,7 @@ def test_all_that_runs_is_shown_and_well(running: Stack):
     with load(running):
         report = wait_until(
             lambda: (r := status(running)) and (queue(r)["out_rate"] or 0) > 0 and r,
-            timeout=60,
+            timeout=patience(60),
             what="messages leave the queue",
         )
     assert report["problems"] == []

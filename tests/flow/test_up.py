@@ -19,7 +19,7 @@ from deploy.processes import PROCESSES
 from tests.support.command import chatbus
 from tests.support.ports import HOST, free_ports, is_open
 from tests.support.stack import PORTS, Stack
-from tests.support.wait import wait_until
+from tests.support.wait import patience, wait_until
 
 StartStack = Callable[..., Stack]
 EMBEDDED = {"redis", "mongo"}
@@ -49,7 +49,7 @@ def refused(folder: Path, port: int, **settings: str) -> str:
     stack = Stack(folder, settings, port)
     stack.start()
     try:
-        assert stack.wait(20) == 2, stack.output
+        assert stack.wait(patience(20)) == 2, stack.output
     finally:
         stack.close()
     assert stack.output.count("\n") == 1, stack.output
@@ -61,8 +61,8 @@ def test_ready_means_that_everything_runs_and_answers(stack: StartStack) -> None
     assert set(up.processes()) == {*PROCESSES, *EMBEDDED}
     for address in (up.base_url, up.gateway_url, up.bridge_url):
         assert address in up.output
-    assert requests.get(f"{up.base_url}/health/live", timeout=10).status_code == 200
-    page = requests.get(f"{up.gateway_url}/accounts/login/", timeout=10)
+    assert requests.get(f"{up.base_url}/health/live", timeout=patience(10)).status_code == 200
+    page = requests.get(f"{up.gateway_url}/accounts/login/", timeout=patience(10))
     assert page.status_code == 200
     assert is_open(up.port + 1)
 
@@ -72,7 +72,7 @@ def test_given_servers_are_used_and_missing_ones_started(backend: Stack) -> None
     assert set(backend.processes()) == {*PROCESSES, *(set() if given else EMBEDDED)}
     for name in given:
         assert backend.settings()[name] == backend.env[name]
-    assert requests.get(f"{backend.base_url}/health/ready", timeout=10).status_code == 200
+    assert requests.get(f"{backend.base_url}/health/ready", timeout=patience(10)).status_code == 200
 
 
 def test_what_the_other_commands_need_is_found_by_data(stack: StartStack) -> None:
@@ -184,7 +184,7 @@ def test_a_second_up_on_the_same_folder_names_the_first(stack: StartStack, tmp_p
     other.data = up.data
     other.start()
     try:
-        assert other.wait(20) == 2
+        assert other.wait(patience(20)) == 2
     finally:
         other.close()
     assert other.output.count("\n") == 1
@@ -197,7 +197,7 @@ def test_a_setting_that_a_process_refuses_stops_all(tmp_path: Path) -> None:
     stack = Stack(tmp_path, {"WEB_THREADS": "many"})
     stack.start()
     try:
-        assert stack.wait(60) == 2, stack.output
+        assert stack.wait(patience(60)) == 2, stack.output
     finally:
         stack.close()
     assert "WEB_THREADS: 'many' is no number" in stack.output
@@ -228,5 +228,5 @@ def test_a_second_signal_forces(stack: StartStack) -> None:
     with pytest.raises(subprocess.TimeoutExpired):
         up.wait(1)
     up_process.terminate()
-    assert up.wait(5) == 0
+    assert up.wait(patience(5)) == 0
     wait_until(lambda: all_gone(processes), what="everything is gone")

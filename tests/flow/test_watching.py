@@ -22,7 +22,7 @@ from tests.support.person import Person
 from tests.support.rabbitmq import RabbitMQ
 from tests.support.servers import MariaDB, Mongo, Redis, Server
 from tests.support.stack import Stack
-from tests.support.wait import wait_until
+from tests.support.wait import patience, wait_until
 
 MESSAGES = 10
 RECOVERY_SECONDS = 60.0
@@ -80,12 +80,12 @@ def records(up: Stack, **wanted: str) -> list[Json]:
 def readiness(up: Stack) -> dict[str, int]:
     """The status of every process's /health/ready."""
     urls = {name: f"{up.ops_url(name)}/health/ready" for name in PROCESSES}
-    return {name: requests.get(url, timeout=10).status_code for name, url in urls.items()}
+    return {name: requests.get(url, timeout=patience(10)).status_code for name, url in urls.items()}
 
 
 def total(up: Stack, process: str, name: str, **labels: str) -> float:
     """The sum of a process's samples that have these labels."""
-    text = requests.get(f"{up.ops_url(process)}/metrics", timeout=10).text
+    text = requests.get(f"{up.ops_url(process)}/metrics", timeout=patience(10)).text
     families = text_string_to_metric_families(text)
     samples = [sample for family in families for sample in family.samples if sample.name == name]
     return sum(s.value for s in samples if labels.items() <= s.labels.items())
@@ -167,7 +167,7 @@ def test_answers_of_the_gateway_itself_tell_their_trace(up: Stack) -> None:
     answer = requests.get(
         up.gateway_url,
         headers={"Host": "elsewhere.test", "traceparent": f"00-{trace_id}-00f067aa0ba902b7-00"},
-        timeout=10,
+        timeout=patience(10),
     )
     assert answer.status_code == 400
     assert answer.headers["traceparent"].split("-")[1] == trace_id
@@ -221,20 +221,20 @@ def test_held_requests_are_counted_at_both_ends(up: Stack) -> None:
     times = growth(up, "gateway", "chatbus_gateway_rpc_seconds_count")
     runs = growth(up, "request_worker", "chatbus_worker_requests_total", status="2xx")
     for _ in range(MESSAGES):
-        assert requests.get(f"{up.gateway_url}/accounts/login/", timeout=30).ok
+        assert requests.get(f"{up.gateway_url}/accounts/login/", timeout=patience(30)).ok
     assert (answers(), times(), runs()) == (MESSAGES,) * 3
     assert total(up, "gateway", "chatbus_gateway_held_requests") == 0
 
 
 def test_what_a_dead_worker_of_the_web_has_counted_still_counts(up: Stack) -> None:
     for _ in range(MESSAGES):
-        assert requests.get(f"{up.base_url}/health/live", timeout=10).ok
+        assert requests.get(f"{up.base_url}/health/live", timeout=patience(10)).ok
     counted = growth(up, "web", "chatbus_http_requests_total", method="GET")
     workers = psutil.Process(up.pid_of("web")).children()
     for worker in workers:
         os.kill(worker.pid, signal.SIGKILL)
     wait_until(lambda: len(psutil.Process(up.pid_of("web")).children()) == len(workers))
-    wait_until(lambda: requests.get(f"{up.base_url}/health/live", timeout=10).ok)
+    wait_until(lambda: requests.get(f"{up.base_url}/health/live", timeout=patience(10)).ok)
     assert counted() >= 1
 
 
@@ -268,5 +268,7 @@ def test_who_needs_a_server_is_not_ready_without_it(
     with fault(servers[name]):
         expected = all_ready | dict.fromkeys(NEEDS[name], 503)
         wait_until(lambda: readiness(up) == expected, RECOVERY_SECONDS, f"{expected}")
-        assert all(requests.get(f"{up.ops_url(p)}/health/live", timeout=5).ok for p in PROCESSES)
+        assert all(
+            requests.get(f"{up.ops_url(p)}/health/live", timeout=patience(5)).ok for p in PROCESSES
+        )
     wait_until(lambda: readiness(up) == all_ready, RECOVERY_SECONDS, "all are ready again")

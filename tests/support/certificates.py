@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.support.servers import executable
+from tests.support.wait import patience
 
 _KEY = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2")
 
@@ -49,6 +50,6 @@ class Authority:
             [executable("openssl"), "req", "-x509", *_KEY, *files, *words],
             check=True,
             capture_output=True,
-            timeout=30,
+            timeout=patience(30),
         )
         return made

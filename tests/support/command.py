@@ -6,6 +6,8 @@ import os
 import subprocess
 import sys
 
+from tests.support.wait import patience
+
 COMMAND = (sys.executable, "-P", "-m", "deploy.cli")
 
 
@@ -18,6 +20,6 @@ def chatbus(*words: str, **settings: str) -> subprocess.CompletedProcess[str]:
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=patience(120),
         check=False,
     )

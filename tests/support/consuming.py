@@ -13,7 +13,7 @@ from bus.message import Delivery
 from bus.publishing import Publisher
 from bus.topology import EVENT_QUEUES, MONGO_WRITER, Queue
 from bus.transport import connect_admin, subscribe
-from tests.support.wait import wait_until
+from tests.support.wait import patience, wait_until
 
 
 class ListSink:
@@ -71,11 +71,11 @@ def consuming(
     thread = threading.Thread(target=consumer.run)
     thread.start()
     try:
-        assert connected.wait(20), "it did not connect"
+        assert connected.wait(patience(20)), "it did not connect"
         yield consumer
     finally:
         stop.set()
-        thread.join(20)
+        thread.join(patience(20))
         assert not thread.is_alive()
 
 

@@ -12,8 +12,10 @@ from typing import Any, Self
 import requests
 from websockets.sync.client import ClientConnection, connect
 
+from tests.support.wait import patience
+
 PASSWORD = "correct horse battery"
-SECONDS = 15.0
+SECONDS = patience(15)
 _numbers = itertools.count(1)
 Json = dict[str, Any]
 
@@ -42,7 +44,7 @@ class Person:
         return person
 
     def get(self, path: str) -> requests.Response:
-        return self.session.get(self.site + path, timeout=60)
+        return self.session.get(self.site + path, timeout=patience(60))
 
     def submit(self, path: str, *, action: str | None = None, **fields: str) -> requests.Response:
         """Fills in the form on the page ``path``, which goes to ``action`` or to the page itself,
@@ -51,7 +53,7 @@ class Person:
         found = re.search(r'name="csrfmiddlewaretoken" value="([^"]+)"', page.text)
         assert found, f"no form on {path}: {page.status_code} {page.text[:200]}"
         data = fields | {"csrfmiddlewaretoken": found[1]}
-        answer = self.session.post(self.site + (action or path), data=data, timeout=60)
+        answer = self.session.post(self.site + (action or path), data=data, timeout=patience(60))
         assert answer.status_code == 200, (answer.status_code, answer.text[:500])
         assert action or answer.url != self.site + path, f"the form came back: {answer.text[:2000]}"
         return answer
@@ -64,7 +66,7 @@ class Person:
             f"{self.site}/api/{path}",
             json=body,
             headers={"X-CSRFToken": token} | headers,
-            timeout=60,
+            timeout=patience(60),
         )
 
     def make_room(self, name: str) -> str:

@@ -9,6 +9,7 @@ from typing import Self
 
 from tests.support.frames import payloads
 from tests.support.ports import HOST
+from tests.support.wait import patience
 
 TEXT, BINARY, CONTINUATION, CLOSE, PING, PONG = 1, 2, 0, 8, 9, 10
 FIN = 0x80
@@ -37,7 +38,7 @@ class RawSocket:
         self.socket = socket.socket()
         if receive_buffer:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-        self.socket.settimeout(10)
+        self.socket.settimeout(patience(10))
         self.socket.connect((HOST, port))
 
     def __enter__(self) -> Self:

@@ -26,7 +26,7 @@ from typing import Self
 from deploy.local.child import Child, Program
 from deploy.local.embedded import wheel_redis
 from tests.support.ports import HOST, free_port, is_open
-from tests.support.wait import wait_until
+from tests.support.wait import patience, wait_until
 
 START_SECONDS = 60.0
 STOP_SECONDS = 20.0
@@ -271,5 +271,5 @@ class MariaDB(Server):
             [*command, "--auth-root-authentication-method=normal"],
             check=True,
             stdout=subprocess.DEVNULL,  # its advice to a newcomer; what fails is told on stderr
-            timeout=120,
+            timeout=patience(120),
         )

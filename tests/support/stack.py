@@ -16,7 +16,7 @@ from bus.runtime.process import die_with_parent
 from deploy.local.ports import authority
 from deploy.processes import PROCESSES
 from tests.support.ports import HOST, free_ports
-from tests.support.wait import wait_until
+from tests.support.wait import patience, wait_until
 
 # Web, bridge and gateway, and the health of every process.
 PORTS = 3 + len(PROCESSES)
@@ -124,7 +124,9 @@ class Stack:
     def bridge_is_ready(self) -> bool:
         """Whether the bridge answers, and hears Redis."""
         try:
-            return requests.get(f"http://{HOST}:{self.port + 1}/health/ready", timeout=5).ok
+            return requests.get(
+                f"http://{HOST}:{self.port + 1}/health/ready", timeout=patience(5)
+            ).ok
         except requests.ConnectionError:
             return False
 

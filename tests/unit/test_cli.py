@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -15,6 +14,7 @@ from deploy.cli import WORDS
 from deploy.local.data_folder import DataFolder, format_settings, parse_settings
 from deploy.processes import PROCESSES
 from tests.support.ports import HOST, free_port
+from tests.support.wait import patience
 
 COMMAND = (sys.executable, "-P", "-m", "deploy.cli")
 PLAIN = {key: value for key, value in os.environ.items() if not key.endswith("_URL")}
@@ -27,7 +27,7 @@ def chatbus(*words: str, **settings: str) -> subprocess.CompletedProcess[str]:
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=patience(60),
         check=False,
     )
 
@@ -135,7 +135,7 @@ def test_up_says_what_to_install_without_redis(tmp_path: Path) -> None:
         env=PLAIN | {"PATH": str(Path(sys.executable).parent)},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=patience(60),
         check=False,
     )
     assert "apt install redis-server" in the_line(result, 2)
@@ -272,8 +272,6 @@ def test_an_interrupt_ends_a_command_quietly() -> None:
     )
     assert process.stdout
     assert process.stdout.readline() == "runs\n"
-    started = time.monotonic()
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=20)
+    _, errors = process.communicate(timeout=patience(20))
     assert (process.returncode, errors) == (130, "")
-    assert time.monotonic() - started < 20

@@ -15,6 +15,7 @@ import pytest
 from bus.errors import SettingError
 from bus.runtime.log_format import configure_logging
 from bus.runtime.settings import Environment
+from tests.support.wait import patience
 
 TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
 GIVEN = f"00-{TRACE_ID}-00f067aa0ba902b7-01"
@@ -33,7 +34,7 @@ def written(program: str, **settings: str) -> str:
     command = [sys.executable, "-c", START + program]
     env = {**os.environ, "LOG_LEVEL": "", "LOG_FORMAT": ""} | settings
     result = subprocess.run(
-        command, env=env, capture_output=True, encoding="utf-8", timeout=30, check=False
+        command, env=env, capture_output=True, encoding="utf-8", timeout=patience(30), check=False
     )
     return result.stderr
 

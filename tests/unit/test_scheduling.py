@@ -9,6 +9,8 @@ import sys
 from collections import defaultdict
 from pathlib import Path
 
+from tests.support.wait import patience
+
 ROOT = Path(__file__).parents[2]
 FILES = [f"tests/unit/bus/{name}.py" for name in ("test_topology", "test_batching", "test_process")]
 
@@ -21,7 +23,7 @@ def test_the_tests_of_a_file_run_on_one_worker() -> None:
         env=inherited,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=patience(120),
         check=True,
     )
     workers = defaultdict(set)

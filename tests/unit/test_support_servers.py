@@ -15,7 +15,7 @@ from tests.support.ports import HOST, is_open
 from tests.support.proxy import Proxy
 from tests.support.rabbitmq import RabbitMQ
 from tests.support.servers import MariaDB, Redis
-from tests.support.wait import wait_until
+from tests.support.wait import patience, wait_until
 
 
 def test_redis_keeps_its_data_when_killed() -> None:
@@ -76,7 +76,7 @@ def test_proxy_holds_back_and_then_passes_on(echo: socket.socket) -> None:
             with pytest.raises(TimeoutError):
                 server.recv(4)
             proxy.forward()
-            server.settimeout(5)
+            server.settimeout(patience(5))
             assert server.recv(4) == b"held"
     assert proxy.connections == 1
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 
 import pytest
 
@@ -24,18 +23,19 @@ def test_each_check_tells_its_outcome() -> None:
     assert checks() == {"a": "ok", "b": "paused", "c": "2 lost", "d": "unreachable"}
 
 
-def test_a_check_that_stalls_costs_a_bounded_time_and_one_thread() -> None:
+def test_a_check_that_stalls_costs_a_bounded_time_and_one_thread(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(health, "PROBE_SECONDS", 1.0)
     go_on = threading.Event()
     calls = []
 
     def stall() -> None:
         calls.append(None)
-        go_on.wait(30)
+        go_on.wait()
 
     checks = Probes({"stalled": stall, "well": lambda: None})
-    began = time.monotonic()
     assert checks() == {"stalled": "timeout", "well": "ok"}
-    assert time.monotonic() - began < 2 * health.PROBE_SECONDS
     checks()
     assert len(calls) == 1
     go_on.set()

@@ -10,13 +10,14 @@ from pathlib import Path
 import pytest
 
 from bus.runtime.process import notify_ready
+from tests.support.wait import patience
 
 
 def heard(address: str) -> bytes:
     """What comes to ``address`` when a process says that it is ready."""
     with closing(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)) as manager:
         manager.bind(address)
-        manager.settimeout(5)
+        manager.settimeout(patience(5))
         notify_ready()
         return manager.recv(100)
 

@@ -22,6 +22,7 @@ from bus.events import Event
 from bus.transport import connect_admin, declare, subscribe
 from tests.conftest import run_server
 from tests.support.servers import Mongo, Redis
+from tests.support.wait import patience
 
 START = (
     "import os, sys, importlib; from bus.runtime.settings import Environment;"
@@ -177,7 +178,7 @@ class Started:
         address = str(folder / f"notify.{module}")
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notifications:
             notifications.bind(address)
-            notifications.settimeout(WAIT_SECONDS)
+            notifications.settimeout(patience(WAIT_SECONDS))
             ours = {"DATABASE_URL": f"sqlite:///{folder}/db.sqlite3", "NOTIFY_SOCKET": address}
             self.process = subprocess.Popen(
                 [sys.executable, "-c", START, module],

@@ -15,7 +15,7 @@ from tests.support.person import Person
 from tests.support.ports import HOST, free_port
 from tests.support.proxy import Proxy
 from tests.support.servers import PASSWORD as REDIS_PASSWORD
-from tests.support.wait import wait_until
+from tests.support.wait import patience, wait_until
 from tests.unit.webapp.conftest import SETTINGS
 
 RACES = 20
@@ -34,7 +34,7 @@ def database(mariadb):
         [sys.executable, "-m", "deploy.cli", "migrate"],
         env=SETTINGS | {"DATABASE_URL": url},
         check=True,
-        timeout=60,
+        timeout=patience(60),
     )
     return url
 
