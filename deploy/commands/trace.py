@@ -56,7 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace, environment: Environment) -> int:
-    """Raises SettingError for an id that is none."""
+    """Raises SettingError for what is not an id."""
     event_id = _event_id(arguments.message_id)
     room_id = _uuid("--room", arguments.room) if arguments.room else None
     findings = _search(environment, event_id, room_id, timedelta(hours=arguments.within))
@@ -70,30 +70,42 @@ def run(arguments: argparse.Namespace, environment: Environment) -> int:
 def _search(
     environment: Environment, event_id: uuid.UUID, room_id: uuid.UUID | None, within: timedelta
 ) -> list[Finding]:
-    """Asks every place, those first that may tell the event's room and type."""
+    """Asks every place. What one knows of the event helps to look it up in the next."""
     on_broker = _broker(environment)
     accepted = on_broker(message_lookup.accepted, event_id, within)
     dead = [on_broker(message_lookup.dead, queue, event_id) for queue in EVENT_QUEUES]
-    room_id = room_id or _room(_facts([accepted, *dead]))
-    logged = _logged(environment, room_id, event_id)
-    facts = _facts([accepted, *dead, logged])
-    stored = ask("MongoDB", partial(message_lookup.stored, environment, event_id, facts))
-    if room_id is None and (room_id := _room(stored.facts)):
-        logged = _logged(environment, room_id, event_id)
-        facts = _facts([accepted, *dead, logged])
-    findings = [Finding("accepted", accepted), Finding("stored", stored), Finding("logged", logged)]
-    findings += [Finding("dead", a, q.name) for q, a in zip(EVENT_QUEUES, dead, strict=True)]
+    facts = _facts([accepted, *dead], {"room_id": str(room_id)} if room_id else {})
+    stores = {
+        "logged": partial(_logged, environment, event_id),
+        "stored": partial(_stored, environment, event_id),
+    }
+    answers = {}
+    # Only the room log needs the room, and says more of the event; MongoDB may name the room.
+    for place in ("logged", "stored") if "room_id" in facts else ("stored", "logged"):
+        answers[place] = stores[place](facts)
+        facts = _facts([answers[place]], facts)
+    findings = [
+        Finding("accepted", accepted),
+        Finding("stored", answers["stored"]),
+        Finding("logged", answers["logged"]),
+        *(Finding("dead", a, queue.name) for queue, a in zip(EVENT_QUEUES, dead, strict=True)),
+    ]
     is_accepted = _found(findings)
     for queue, buried in zip(EVENT_QUEUES, dead, strict=True):
         if _takes(queue, facts):
-            sunk = message_lookup.sink_of(queue, stored=stored, logged=logged)
+            sunk = message_lookup.sink_of(queue, **answers)
             answer = on_broker(message_lookup.waiting, queue, sunk, buried, is_accepted)
             findings.append(Finding("waiting", answer, queue.name))
     return findings
 
 
-def _logged(environment: Environment, room_id: uuid.UUID | None, event_id: uuid.UUID) -> Answer:
+def _logged(environment: Environment, event_id: uuid.UUID, facts: Mapping[str, Any]) -> Answer:
+    room_id = _room(facts)
     return ask("Redis", lambda: message_lookup.logged(environment.redis_url(), room_id, event_id))
+
+
+def _stored(environment: Environment, event_id: uuid.UUID, facts: Mapping[str, Any]) -> Answer:
+    return ask("MongoDB", partial(message_lookup.stored, environment, event_id, facts))
 
 
 def _broker(environment: Environment) -> Callable[..., Answer]:
@@ -105,12 +117,12 @@ def _broker(environment: Environment) -> Callable[..., Answer]:
     return lambda lookup, *arguments: ask("the broker", partial(lookup, url, *arguments))
 
 
-def _facts(answers: Iterable[Answer]) -> dict[str, Any]:
-    """What the event's copies on the broker tell of it."""
-    known: dict[str, Any] = {}
+def _facts(answers: Iterable[Answer], known: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """What ``answers`` add to what is known of the event; the first to name a fact is believed."""
+    facts = dict(known or {})
     for answer in answers:
-        known = {name: value for name, value in answer.facts.items() if value} | known
-    return known
+        facts = {name: value for name, value in answer.facts.items() if value} | facts
+    return facts
 
 
 def _room(facts: Mapping[str, Any]) -> uuid.UUID | None:
