@@ -191,9 +191,9 @@ class TestOwner:
         self, backend: Stack, reader: Person, file: Path
     ) -> None:
         output, _ = run_import(backend, file)
-        assert "1 rooms have no owner: import again with --owner EMAIL" in output
+        assert "rooms without an owner: 1; import again with --owner EMAIL" in output
         output, _ = run_import(backend, file, "--owner", reader.email)
-        assert "no owner" not in output
+        assert "without an owner" not in output
         room = self.room(reader, file)
         assert roles(reader, room) == {reader.name: "owner"}
         event = settled_log(reader, room, 2)["events"][-1]

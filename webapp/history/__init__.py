@@ -1,1 +1,1 @@
-"""Reading the stored messages of a room."""
+"""Reads the stored messages of a room."""

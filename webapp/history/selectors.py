@@ -27,7 +27,7 @@ _IS_POSTED = {"user": {"$exists": True}}
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """Which messages: the latest, those right ``before`` an id, or those right ``after`` one."""
+    """Selects the latest messages, or those directly ``before`` or ``after`` an id."""
 
     before: uuid.UUID | None = None
     after: uuid.UUID | None = None
@@ -35,7 +35,7 @@ class Range:
 
 
 def history_page(room_id: uuid.UUID, wanted: Range) -> tuple[list[dict[str, Any]], bool]:
-    """The messages in ``wanted``, newest last, and whether there are more in that direction.
+    """The messages in ``wanted``, newest last, and whether more follow in that direction.
 
     Raises Unavailable when MongoDB cannot answer.
     """
@@ -44,7 +44,7 @@ def history_page(room_id: uuid.UUID, wanted: Range) -> tuple[list[dict[str, Any]
         query["id"] = {"$lt": str(wanted.before)}
     if wanted.after:
         query["id"] = {"$gt": str(wanted.after)}
-    # By `id`, not `_id`: the index is on (room_id, id).
+    # Sorted by `id`, not `_id`, because the index is on (room_id, id).
     direction = ASCENDING if wanted.after else DESCENDING
     found = messages.find(query).sort("id", direction).limit(wanted.limit + 1)
     try:

@@ -1,4 +1,4 @@
-"""The collection that ``mongo_writer`` fills."""
+"""The MongoDB collection that ``mongo_writer`` writes, opened for reading."""
 
 from __future__ import annotations
 

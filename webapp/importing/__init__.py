@@ -1,1 +1,1 @@
-"""`chatbus import`: chat logs from elsewhere, published as events with their original times."""
+"""`chatbus import`: publishes chat logs of other systems as events with their original times."""

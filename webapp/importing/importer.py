@@ -121,7 +121,7 @@ def _report(counts: Counts, people: People, seconds: float) -> None:
     )
     without_owner = people.rooms_without_owner()
     if without_owner:
-        print(f"{without_owner:,} rooms have no owner: import again with --owner EMAIL")
+        print(f"rooms without an owner: {without_owner:,}; import again with --owner EMAIL")
     if counts.missing:
         raise RetryableError(
             f"{counts.missing:,} messages are published, but not in the history yet. `chatbus "

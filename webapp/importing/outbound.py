@@ -1,4 +1,4 @@
-"""Chunks of messages on their way to the broker: several at a time, in order, none given up."""
+"""Publishes chunks of messages in order, several at a time, and repeats those that fail."""
 
 from __future__ import annotations
 
@@ -27,15 +27,17 @@ class _Chunk:
 
 
 class Outbound:
-    """Publishes chunks without waiting for the confirms of the one before."""
+    """Publishes a chunk without waiting for the confirms of the one before."""
 
     def __init__(self, publisher: Publisher) -> None:
         self._publisher = publisher
         self._open: deque[_Chunk] = deque()
 
     def send(self, messages: list[Message]) -> None:
-        """Puts ``messages`` on their way; waits when CHUNKS are on it. Raises RetryableError
-        when the broker has not taken the oldest chunk for GIVE_UP_SECONDS."""
+        """Starts to publish ``messages``; waits while CHUNKS are unconfirmed.
+
+        Raises RetryableError when the oldest chunk stays unconfirmed for GIVE_UP_SECONDS.
+        """
         if messages:
             self._open.append(_Chunk(messages, self._submit(messages)))
         while len(self._open) >= CHUNKS:
@@ -57,13 +59,13 @@ class Outbound:
                 if time.monotonic() > deadline:
                     raise
                 delay = backoff.next()
-                logger.warning("%s; sending it again in %.1f s", error, delay)
+                logger.warning("%s; publishing again in %.1f s", error, delay)
                 time.sleep(delay)
                 self._send_all_again()
         self._open.popleft()
 
     def _send_all_again(self) -> None:
-        """From the oldest on, so that the order stays; sinks ignore what they have."""
+        """Begins with the oldest, to keep the order; sinks ignore what they have already."""
         for chunk in self._open:
             chunk.confirmed.cancel()
         for chunk in self._open:

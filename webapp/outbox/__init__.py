@@ -1,1 +1,1 @@
-"""Events that follow from a database change: written with it, published after it."""
+"""Events of database changes: stored in the transaction of the change, published after it."""

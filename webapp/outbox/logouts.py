@@ -1,4 +1,4 @@
-"""Log-outs on their way to the bridges: noted in the database until Redis has taken them."""
+"""Publishes log-outs to the bridges; the database keeps each one until Redis has taken it."""
 
 from __future__ import annotations
 
@@ -11,22 +11,23 @@ from webapp.outbox.services import BATCH, GRACE
 
 
 def add(user_id: int, session: str) -> None:
-    """Notes that a login session, by its name in tickets, has ended, and tells it.
+    """Stores and publishes the end of a login session, which goes by its name in tickets.
 
-    Raises StoreUnavailable; then it stays noted, and ``tell_waiting`` tells it.
+    Raises StoreUnavailable when Redis does not take it; ``publish_waiting`` then publishes it.
     """
-    _tell(OutboxLogout.objects.create(user_id=user_id, session=session))
+    _publish(OutboxLogout.objects.create(user_id=user_id, session=session))
 
 
-def tell_waiting() -> None:
-    """Tells what could not be told at once. Raises StoreUnavailable, or a database error."""
+def publish_waiting() -> None:
+    """Publishes the log-outs that Redis did not take. Raises StoreUnavailable or Django's
+    database errors."""
     if settings.REDIS_URL is None:
         return
     waiting = OutboxLogout.objects.filter(created_at__lt=timezone.now() - GRACE)
     for logout in waiting.order_by("id")[:BATCH]:
-        _tell(logout)
+        _publish(logout)
 
 
-def _tell(logout: OutboxLogout) -> None:
+def _publish(logout: OutboxLogout) -> None:
     end_session(settings.REDIS_URL, EndedSession(logout.user_id, logout.session))
     logout.delete()

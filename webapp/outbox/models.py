@@ -1,4 +1,4 @@
-"""The outbox: events that are committed and not yet published, and log-outs not yet told."""
+"""The outbox: events and log-outs that are committed but not yet published."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from django.utils import timezone
 
 
 class OutboxEvent(models.Model):
-    """One event; within a room the order of ids is the order to publish in."""
+    """One event. The events of a room are published in the order of their ids."""
 
     room_id = models.UUIDField()
     event = models.TextField()
-    # Of the request that caused it (see bus.runtime.trace). An older release knows no such column.
+    # Of the request that caused it (see bus.runtime.trace). Older releases insert no value.
     traceparent = models.CharField(max_length=55, db_default="")
     created_at = models.DateTimeField(default=timezone.now, db_index=True)
 
@@ -23,7 +23,7 @@ class OutboxEvent(models.Model):
 
 
 class OutboxLogout(models.Model):
-    """A login session that has ended, by its name in tickets (see webapp.chat.sessions)."""
+    """The end of a login session, which goes by its name in tickets (see webapp.chat.sessions)."""
 
     user_id = models.BigIntegerField()
     session = models.CharField(max_length=64)

@@ -1,5 +1,7 @@
-"""The process ``outbox_relay``: publishes what a request committed and could not publish, and
-tells the bridges of log-outs that Redis did not take."""
+"""The process ``outbox_relay``: publishes events and log-outs that requests have left behind.
+
+A request publishes what it has committed, unless the broker or Redis is away, or the process dies.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,7 @@ ROOMS_PER_SWEEP = 100
 
 
 def main(environment: Environment) -> None:
-    """Sweeps until SIGTERM or SIGINT; outages of what it needs are waited out."""
+    """Sweeps until SIGTERM or SIGINT; waits while the database, the broker or Redis is away."""
     setup()
     stop = stop_event()
     with closing(start_ops(environment, ready=Probes(_checks()))):
@@ -47,7 +49,7 @@ def run(stop: threading.Event) -> None:
     while not stop.wait(delay):
         try:
             position = sweep(position)
-            logouts.tell_waiting()
+            logouts.publish_waiting()
             delay = SWEEP_SECONDS
             backoff.reset()
         except (RetryableError, Error) as error:
@@ -58,11 +60,11 @@ def run(stop: threading.Event) -> None:
 
 
 def sweep(position: int = 0) -> int:
-    """Publishes the rooms that have waited longest, of those whose oldest row's id is greater
-    than ``position``; returns where to go on. Raises RetryableError or Django's database errors.
+    """Publishes the events of the rooms that have waited longest; returns the next position.
 
-    A room with an event that cannot be published keeps its rows, for somebody to look at, and
-    holds up no other room: however many there are, the next sweep begins behind them.
+    It looks only at rooms whose oldest row has an id above ``position``. A room with an event
+    that cannot be published keeps its rows for an operator to look at. It delays no other room,
+    because the next sweep begins behind it. Raises RetryableError or Django's database errors.
     """
     from webapp.outbox.services import flush_room
 
@@ -76,7 +78,7 @@ def sweep(position: int = 0) -> int:
 
 
 def _waiting_rooms(position: int) -> list[tuple[uuid.UUID, int]]:
-    """Each with the id of its oldest row."""
+    """Rooms with the id of their oldest row."""
     from django.db.models import Min
     from django.utils import timezone
 

@@ -1,9 +1,9 @@
-"""Writing events with the change that causes them, and publishing them after it.
+"""Stores events in the transaction of the change that causes them, and publishes them after it.
 
-No lock is held while publishing. Two publishers of one room may both send an event, and every
-sink ignores an id that it has seen; but neither can send a later event first, because each
-begins with the oldest row, and sends the next one only after its confirm: of several sent
-together the broker may refuse the first and take the second.
+Publishing holds no lock. Two publishers of one room may both send an event, and every sink ignores
+an id that it has seen. Neither sends a later event first, because each begins with the oldest row
+and waits for its confirm before it sends the next: of two events sent together, the broker may
+refuse the first and take the second.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from webapp.project.broker import publisher
 logger = logging.getLogger(__name__)
 
 BATCH = 500
-# Younger rows are most likely just being published by the request that wrote them.
+# The request that wrote a younger row is probably just publishing it.
 GRACE = timedelta(seconds=1)
 
 
 def add(event: Event) -> None:
-    """Notes ``event`` for publishing, in the caller's transaction.
+    """Stores ``event`` in the caller's transaction, to be published.
 
-    The caller holds the lock on the room's row, so that rows are numbered as they commit.
+    The caller holds the lock on the room's row, so that ids grow in the order of the commits.
     """
     OutboxEvent.objects.create(
         room_id=event.room_id,
@@ -40,9 +40,9 @@ def add(event: Event) -> None:
 
 
 def flush_room(room_id: uuid.UUID) -> None:
-    """Publishes what is pending of a room, in order, and forgets what the broker confirmed.
+    """Publishes a room's pending events in order, and deletes those that the broker confirmed.
 
-    Call it outside a transaction. Raises BusError; then the rows from that one on stay.
+    Call it outside a transaction. Raises BusError, and then keeps that event and later ones.
     """
     while rows := list(OutboxEvent.objects.filter(room_id=room_id).order_by("id")[:BATCH]):
         for row in rows:
@@ -55,8 +55,8 @@ def _message(row: OutboxEvent) -> Message:
 
 
 def try_flush_room(room_id: uuid.UUID) -> None:
-    """``flush_room``; what fails is left to the relay."""
+    """As ``flush_room``, but logs a failure and leaves the rest to ``outbox_relay``."""
     try:
         flush_room(room_id)
     except BusError as error:
-        logger.warning("events of room %s are left to the relay: %s", room_id, error)
+        logger.warning("outbox_relay will publish the events of room %s: %s", room_id, error)

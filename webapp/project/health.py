@@ -1,4 +1,4 @@
-"""Whether the process lives, and whether it can do its work."""
+"""The web tier's health: whether the process lives, and whether it can serve requests."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ def database() -> str | None:
 
 
 def broker() -> str | None:
-    """Whether it takes messages, asked by the way that they take."""
+    """Whether the broker takes messages, asked over the publisher's own connection."""
     try:
         publisher.check(PROBE_SECONDS)
     except TopologyBroken:
-        return None  # it answers; what it lacks is the next check's to tell
+        return None  # the broker answers; the check `topology` says what is missing
     except BrokerBlocked:
         return "blocked: no memory or disk left"
     return None
@@ -47,15 +47,15 @@ _needed = {"database": database, "broker": broker, "topology": topology}
 _reported = {"history": _history, "archive": _archive}
 
 OPTIONAL = frozenset(_reported)
-"""What is reported only: without it people can still chat."""
+"""Reported, but not needed for readiness: people can chat without these."""
 
 checks = Probes(_needed | _reported)
-# Whoever asks only for what is needed does not wait for the rest.
+# A caller that asks only for these does not wait for the others.
 _needs = Probes(_needed)
 
 
 def problem() -> str | None:
-    """What keeps requests from being served; None when nothing does."""
+    """What keeps the process from serving requests; None when nothing does."""
     found = _needs()
     lacking = (name for name, outcome in found.items() if not is_ready({name: outcome}))
     return ", ".join(f"{name}: {found[name]}" for name in lacking) or None
@@ -66,7 +66,7 @@ def live(request: HttpRequest) -> HttpResponse:
 
 
 def ready(request: HttpRequest) -> HttpResponse:
-    """200 when requests can be served, else 503; ``checks`` says what is wrong."""
+    """Answers 200 while it can serve requests, else 503; ``checks`` says what is wrong."""
     found = checks()
     if is_ready(found, OPTIONAL):
         return JsonResponse({"status": "ok", "checks": found})

@@ -1,4 +1,4 @@
-"""Checks are made anew after a second, so what they tell is waited for."""
+"""Readiness repeats its checks once a second, so the tests wait for what they say."""
 
 from __future__ import annotations
 

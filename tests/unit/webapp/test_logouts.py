@@ -64,7 +64,7 @@ def test_what_redis_did_not_take_the_relay_tells_once_it_is_back(
 
     OutboxLogout.objects.update(created_at=timezone.now() - timedelta(seconds=5))
     with pytest.raises(StoreUnavailable):
-        logouts.tell_waiting()
+        logouts.publish_waiting()
     relay.run(Sweeps(2))
     assert OutboxLogout.objects.count() == 1
     broker.start()
@@ -78,7 +78,7 @@ def test_the_relay_leaves_young_ones_to_their_requests(
     transactional_db: None, redis_url: str
 ) -> None:
     OutboxLogout.objects.create(user_id=1, session="s")
-    logouts.tell_waiting()
+    logouts.publish_waiting()
     assert told(redis_url) == []
 
 
@@ -88,4 +88,4 @@ def test_without_redis_in_the_settings_nothing_is_noted(
     settings.REDIS_URL = None
     assert browser("alice").post("/accounts/logout/").status_code == 302
     assert not OutboxLogout.objects.exists()
-    logouts.tell_waiting()
+    logouts.publish_waiting()
