@@ -59,7 +59,8 @@ def fingerprint(*content: str) -> int:
 class RoomIds:
     """Gives the lines of one room their ids, one after the other in the order of the file.
 
-    It keeps some 250 bytes for each line, since a later line may have an earlier time.
+    It keeps up to 180 bytes for each line, since a later line may have an earlier time, and as
+    many for each message that the history has.
     """
 
     def __init__(self, stored: Iterable[uuid.UUID]) -> None:
