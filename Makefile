@@ -1,6 +1,7 @@
 # What a bare Debian machine needs: python3 with venv, make and git.
 #
 #   make run PORT=8000 DATA=chatbus-data    all of chatbus on this machine
+#   make check                              lint and the unit tests: for every commit
 #   make test                               every test, on real servers where they can be installed
 #   make test-313                           unit and contract tests on Python 3.13, if it is on the PATH
 #   make fault                              the fault tests again, each fault at its full length
@@ -16,7 +17,7 @@ DATA ?= chatbus-data
 
 # Each worker starts servers of its own; tests that share some go to one worker
 # (tests/support/scheduling.py).
-IN_PARALLEL ?= --numprocesses logical --maxprocesses 4
+IN_PARALLEL ?= --numprocesses auto
 
 FIND_REDIS := from deploy.local.embedded import redis_server; redis_server()
 PYTHON313 ?= python3.13
@@ -28,7 +29,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help run redis-server test test-313 fault lint bench bench-fanout servers mysqlclient clean
+.PHONY: help run redis-server check unit test test-313 fault lint bench bench-fanout servers mysqlclient clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -40,6 +41,13 @@ run: $(VENV)/.run redis-server
 redis-server: $(VENV)/.run
 	@[ -n "$$REDIS_URL" -a -n "$$BROKER_URL" ] || $(BIN)/python -P -c "$(FIND_REDIS)" 2>/dev/null \
 		|| deploy/install-servers.sh redis-server
+
+# Side by side, the output of each in one piece.
+check: $(VENV)/.dev
+	@$(MAKE) --no-print-directory --jobs 2 --output-sync=target lint unit
+
+unit: $(VENV)/.dev
+	$(BIN)/python -m pytest $(IN_PARALLEL) --quiet tests/unit
 
 test: $(VENV)/.dev mysqlclient
 	$(BIN)/python -m pytest $(IN_PARALLEL) $(TESTS)

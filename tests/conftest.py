@@ -18,11 +18,15 @@ import pytest
 
 from tests.support.fail_point import FailPoint
 from tests.support.rabbitmq import NEEDED, RabbitMQ
-from tests.support.scheduling import pytest_xdist_make_scheduler, turn
+from tests.support.scheduling import (
+    pytest_xdist_auto_num_workers,
+    pytest_xdist_make_scheduler,
+    turn,
+)
 from tests.support.servers import MariaDB, Mongo, Redis, Secantus, Server, ServerMissing
 from tests.support.stack import Stack
 
-__all__ = ["pytest_xdist_make_scheduler"]
+__all__ = ["pytest_xdist_auto_num_workers", "pytest_xdist_make_scheduler"]
 
 AnyServer = TypeVar("AnyServer", bound=Server)
 StartStack = Callable[..., Stack]

@@ -6,13 +6,33 @@ field of the test that pytest no longer reads.
 
 from __future__ import annotations
 
+import os
+
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
-# Parameters of fixtures that start whole systems; each of these runs on one worker.
+# Parameters of the fixture ``backend``, a whole system each.
 BACKENDS = {"embedded", "real"}
+# Its tests need no ``system``, which is the largest of all.
+WITHOUT_SYSTEM = "tests/fault/test_crowd.py"
 # The groups that take longest, longest first.
-LONGEST = ("tests/contract/test_rpc.py", "tests/contract/test_pause.py", "real", "embedded")
+LONGEST = (
+    "tests/fault",
+    "real",
+    "embedded",
+    "tests/contract/test_rpc.py",
+    "tests/contract/test_pause.py",
+    "tests/contract/test_consumer_faults.py",
+    "tests/flow/test_watching.py",
+    "tests/contract/test_publisher_faults.py",
+    "tests/contract/test_topology.py",
+    "tests/flow/test_status.py",
+    "tests/flow/test_up.py",
+    "tests/flow/test_new_consumer.py",
+    WITHOUT_SYSTEM,
+    "tests/unit/bridge/test_transport_fuzz.py",
+)
+MOST_WORKERS = 4
 
 
 class ByServers(LoadScopeScheduling):
@@ -28,12 +48,20 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> ByServers
     return ByServers(config, log)
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """One more than there are processors: the tests wait for their servers half of the time."""
+    return min(MOST_WORKERS, len(os.sched_getaffinity(0)) + 1)
+
+
 def group(nodeid: str) -> str:
     """A file's tests stay together. All files on one ``backend``, and all on the ``system`` of
     the fault tests, do so too."""
     path, _, test = nodeid.partition("::")
-    suite = path.split("/")[1]
-    if suite in ("browser", "flow") and (backend := BACKENDS & parameters(test)):
+    suite = path.rpartition("/")[0]
+    if suite == "tests/fault" and path != WITHOUT_SYSTEM:
+        return suite
+    if suite in ("tests/browser", "tests/flow") and (backend := BACKENDS & parameters(test)):
         return backend.pop()
     return path
 

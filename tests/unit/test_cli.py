@@ -132,7 +132,7 @@ def test_up_says_what_to_install_without_redis(tmp_path: Path) -> None:
     )
     result = subprocess.run(
         [sys.executable, "-c", program, "up", "--data", str(tmp_path)],
-        env=PLAIN | {"PATH": str(Path(sys.executable).parent)},
+        env=PLAIN | {"PATH": str(tmp_path)},
         capture_output=True,
         text=True,
         timeout=patience(60),
@@ -177,7 +177,7 @@ def test_migrate_says_what_it_applied(tmp_path: Path) -> None:
         "DATABASE_URL": f"sqlite:///{tmp_path}/new.sqlite3",
         "BROKER_URL": f"redis://{HOST}/0",
         "MONGO_URL": f"mongodb://{HOST}/chat",
-        "SECRET_KEY": "s" * 50,
+        "SECRET_KEY": "kJ7w0Zr3Qe9XbV2mT5yLc8Nf1HsDgAu4PiOx6RtW",
         "TICKET_KEYS": f"test:{'k' * 32}",
     }
     first = chatbus("migrate", **settings)

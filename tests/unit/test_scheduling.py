@@ -9,10 +9,26 @@ import sys
 from collections import defaultdict
 from pathlib import Path
 
+from tests.support.scheduling import BACKENDS, LONGEST, group, turn
 from tests.support.wait import patience
 
 ROOT = Path(__file__).parents[2]
 FILES = [f"tests/unit/bus/{name}.py" for name in ("test_topology", "test_batching", "test_process")]
+
+
+def test_tests_on_one_system_are_one_group() -> None:
+    assert group("tests/fault/test_bridge.py::test_x[a]") == group("tests/fault/test_stores.py::y")
+    assert group("tests/fault/test_crowd.py::y") == "tests/fault/test_crowd.py"
+    chat = "tests/flow/test_chat.py::test_x"
+    assert group(f"{chat}[web-real]") == group("tests/browser/test_forms.py::test_y[real]")
+    assert group(f"{chat}[web-real]") != group(f"{chat}[web-embedded]")
+
+
+def test_what_begins_first_is_there() -> None:
+    groups = [name for name in LONGEST if name not in BACKENDS]
+    assert all((ROOT / name).exists() for name in groups)
+    turns = [turn(f"{name}::x" if name.endswith(".py") else f"{name}/x.py::x") for name in groups]
+    assert max(turns) < turn("tests/unit/test_cli.py::y")
 
 
 def test_the_tests_of_a_file_run_on_one_worker() -> None:
