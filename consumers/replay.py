@@ -42,11 +42,16 @@ STOPPED = 130
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Which events to replay: ``start`` <= time < ``end``, and of one room if it is given."""
+    """Which events to replay: ``start`` <= time < ``end``, and of one room if it is given.
+
+    ``archived`` is where in the archive to begin, whatever the events' own times: an import
+    publishes old events, and the archive has them at the time of the import.
+    """
 
     start: datetime | None = None
     end: datetime | None = None
     room_id: uuid.UUID | None = None
+    archived: datetime | None = None
 
     def takes(self, event: Event) -> bool:
         return (
@@ -54,6 +59,16 @@ class Selection:
             and (self.end is None or event.time < self.end)
             and (self.room_id is None or event.room_id == self.room_id)
         )
+
+    @property
+    def first_chunk(self) -> datetime | None:
+        """When the first chunk to read was stored: an event is archived after it happened."""
+        start = self.start - CLOCK_SKEW if self.start else None
+        return max((time for time in (start, self.archived) if time), default=None)
+
+    @property
+    def has_window(self) -> bool:
+        return bool(self.start or self.end or self.archived)
 
 
 @dataclass
@@ -90,6 +105,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--into", required=True, metavar="NAME", help=f"whose sink: {names}")
     parser.add_argument("--from", dest="start", type=_time, help="first event time, ISO 8601")
     parser.add_argument("--to", dest="end", type=_time, help="event time to stop before")
+    parser.add_argument(
+        "--archived-from",
+        type=_time,
+        metavar="TIME",
+        help="begin where the archive was at TIME, also with older events that came later, such "
+        "as imported ones",
+    )
     parser.add_argument("--room", type=uuid.UUID, help="only this room's events")
     parser.add_argument("--dry-run", action="store_true", help="count only, write nothing")
     parser.set_defaults(run=run)
@@ -129,7 +151,7 @@ def replay(
     Raises a RetryableError when the archive or the sink is away: what was stored stays so.
     """
     queue, outcome = EVENT_CONSUMERS[into], Outcome()
-    feed = StreamFeed(url, ARCHIVE, _first_chunk(selection.start), BATCH)
+    feed = StreamFeed(url, ARCHIVE, selection.first_chunk, BATCH)
     with closing(feed), progress_bar(f"archive into {into}") as progress:
         while not (feed.is_at_end or stop.is_set()):
             if deliveries := feed.receive(BATCH, TURN_SECONDS):
@@ -174,19 +196,16 @@ def _decode(deliveries: Iterable[Delivery]) -> Iterator[Event]:
             )
 
 
-def _first_chunk(start: datetime | None) -> datetime | None:
-    """Where in the archive to begin: an event is archived after it happened, never before."""
-    return start - CLOCK_SKEW if start else None
-
-
 def _selection(arguments: argparse.Namespace) -> Selection:
     """Raises SettingError for a window that holds no time."""
     start, end = arguments.start, arguments.end
     if start and end and start >= end:
         raise SettingError("--from", f"{_iso(start)} is not before --to {_iso(end)}")
-    if start and start > datetime.now(UTC) + CLOCK_SKEW:
-        raise SettingError("--from", f"{_iso(start)} is in the future")
-    return Selection(start, end, arguments.room)
+    archived = arguments.archived_from
+    for flag, time in (("--from", start), ("--archived-from", archived)):
+        if time and time > datetime.now(UTC) + CLOCK_SKEW:
+            raise SettingError(flag, f"{_iso(time)} is in the future")
+    return Selection(start, end, arguments.room, archived)
 
 
 def _explain_nothing(url: str, selection: Selection, into: str) -> None:
@@ -202,7 +221,7 @@ def _explain_nothing(url: str, selection: Selection, into: str) -> None:
     covers = f"the archive begins with an event of {_iso(begins)}"
     if selection.end and selection.end <= begins:
         raise NothingSelected(f"nothing to replay before --to {_iso(selection.end)}: {covers}")
-    if selection.room_id and not (selection.start or selection.end):
+    if selection.room_id and not selection.has_window:
         raise NothingSelected(
             f"nothing to replay: the archive has no event of --room {selection.room_id} for {into}"
         )

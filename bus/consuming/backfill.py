@@ -146,4 +146,5 @@ class Backfill:
 
     def _replay(self, since: str) -> str:
         names = (name for name, queue in CONSUMERS.items() if queue.name == self._queue.name)
-        return f"chatbus replay --into {next(names, self._queue.name)} --from {since}"
+        # Not --from, which is about the events' own times: an import publishes old events.
+        return f"chatbus replay --into {next(names, self._queue.name)} --archived-from {since}"

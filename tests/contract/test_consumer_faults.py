@@ -258,7 +258,7 @@ def test_a_first_start_beside_a_full_archive_names_the_command(
         publish(url, posted("late"))
         wait_until(lambda: sink.bodies == ["late"])
     [record] = [r for r in caplog.records if r.levelno == logging.WARNING]
-    assert "chatbus replay --into mongo_writer --from" in record.getMessage()
+    assert "chatbus replay --into mongo_writer --archived-from TIME" in record.getMessage()
 
 
 def test_a_first_start_beside_an_empty_archive_says_nothing(

@@ -9,6 +9,7 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from threading import Event
 
 import pytest
@@ -21,7 +22,7 @@ from bus.topology import ARCHIVE, EVENT_QUEUES
 from consumers.mongo_writer import MongoWriter, open_messages
 from consumers.replay import STOPPED, Outcome, Selection, replay
 from tests.support.consuming import bodies, publish
-from tests.support.events import posted
+from tests.support.events import posted, posted_at
 from tests.support.fail_point import TIMEOUT_MS, FailPoint
 from tests.support.rabbitmq import RabbitMQ
 from tests.support.servers import Secantus
@@ -52,6 +53,21 @@ def test_what_a_sink_refuses_is_left_out_alone_and_named(
     assert outcome == Outcome(Counter({"message.posted": 8}), Counter({"message.posted": 2}), True)
     named = [record for record in caplog.records if record.levelno == logging.ERROR]
     assert len({record.event_id for record in named}) == 2  # type: ignore[attr-defined]
+
+
+def test_what_was_imported_since_a_time_is_replayed_by_the_time_of_the_import(url: str) -> None:
+    stored: list[str] = []
+
+    def store(batch: Sequence[events.Event]) -> None:
+        stored.extend(bodies(batch))
+
+    recently = datetime.now(UTC) - timedelta(hours=1)
+    publish(url, posted_at(datetime(2004, 12, 25, tzinfo=UTC)), queues=[])
+    replay(url, Selection(start=recently), "mongo_writer", store, Event())
+    assert len(stored) == 10
+    assert "imported" not in stored
+    replay(url, Selection(archived=recently), "mongo_writer", store, Event())
+    assert stored[10:] == [*stored[:10], "imported"]
 
 
 def test_a_sink_that_is_away_ends_it(url: str) -> None:
