@@ -10,7 +10,8 @@
 -- Returns the epoch, and for each event its offset, or 0 when it was seen before or the replay
 -- must not touch this room.
 --
--- On the channel: epoch, offset, when this script ran (s since 1970), event; separated by spaces.
+-- On the channel: "<epoch> <offset>@<when this script ran, s since 1970> <event>". A bridge of a
+-- release without the time refuses such an offset, and reads the event from the log.
 --
 -- Redis does not undo what a script did before an error. So the commands that fail on a key of
 -- another type come before those that must not be repeated: an event that failed is not in the
@@ -91,7 +92,7 @@ for _, i in ipairs(fresh) do
   redis.call('XADD', log, 'MAXLEN', '~', longest, offset .. '-0', 'event', bodies[i])
   if replay == '' then
     redis.call('PUBLISH', channel,
-      epoch .. ' ' .. offset .. ' ' .. logged_at .. ' ' .. bodies[i])
+      epoch .. ' ' .. offset .. '@' .. logged_at .. ' ' .. bodies[i])
   end
 end
 redis.call('ZADD', seen, unpack(marks))

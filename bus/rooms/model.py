@@ -76,7 +76,8 @@ class Published:
     """An event on a room's channel.
 
     ``logged_at``: when it was appended to the log, by the clock of Redis, in seconds since 1970;
-    None if it was read from the log, which does not keep that.
+    None if it was read from the log, which does not keep that, or if the redis_publisher is of an
+    earlier release, which does not send it.
     """
 
     position: Position
@@ -86,5 +87,9 @@ class Published:
     @classmethod
     def parse(cls, data: bytes) -> Published:
         """What append.lua published. Raises ValueError if ``data`` is anything else."""
-        epoch, offset, logged_at, event = data.split(b" ", 3)
-        return cls(Position(epoch.decode(), int(offset)), event, float(logged_at))
+        epoch, place, event = data.split(b" ", 2)
+        offset, has_time, logged_at = place.partition(b"@")
+        if not event.startswith(b"{"):
+            raise ValueError("no event follows the position")
+        position = Position(epoch.decode(), int(offset))
+        return cls(position, event, float(logged_at) if has_time else None)

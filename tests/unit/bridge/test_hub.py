@@ -65,7 +65,7 @@ class Scene:
         return asyncio.create_task(self.hub.join(socket, ROOM, None, ticket_issued_at=1.0))
 
     def publish(self, offset: int) -> None:
-        self.hub.published(CHANNEL, b"e1 %d 1700000000.5 %b" % (offset, message(offset)))
+        self.hub.published(CHANNEL, b"e1 %d@1700000000.5 %b" % (offset, message(offset)))
 
 
 def play(script: Callable[[Scene], Coroutine[Any, Any, None]]) -> None:
@@ -132,7 +132,7 @@ def test_a_flooded_room_holds_up_no_other(monkeypatch: pytest.MonkeyPatch) -> No
         await joining
         for offset in range(2, 502):
             scene.publish(offset)
-        scene.hub.published(channel, b"e1 1 1700000000.5 " + message(1))
+        scene.hub.published(channel, b"e1 1@1700000000.5 " + message(1))
         while 1 not in socket.got:
             await asyncio.sleep(0)
         assert 0 < len(scene.socket.got) < 100
