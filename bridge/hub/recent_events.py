@@ -37,8 +37,7 @@ class RecentEvents:
     def restart(self, reading: Reading) -> None:
         """The room starts again, at the end of ``reading``."""
         self._clear()
-        if self._is_buffering:
-            self.prepend(reading, reading.position)
+        self.prepend(reading, reading.position)
 
     def append(self, entry: Entry) -> None:
         """The next event of the log."""
@@ -51,7 +50,12 @@ class RecentEvents:
             self._bytes -= len(self._entries.popleft().event)
 
     def prepend(self, reading: Reading, position: Position) -> None:
-        """Adds the older events of ``reading``; ``position`` is the room's."""
+        """Adds the older events of ``reading``; ``position`` is the room's.
+
+        Does nothing when it is not buffering: what is delivered next would be missing behind them.
+        """
+        if not self._is_buffering:
+            return
         first = self._first(position)
         older = [entry for entry in reading.entries if entry.offset < first]
         if older and older[-1].offset != first - 1:

@@ -146,14 +146,21 @@ class Room:
         if not now or not asked or _went_back(reading.position, asked):
             self._restart(reading)
         elif reading.recovered:
-            # Delivered in turns like everything else: there may be hundreds.
-            epoch = reading.position.epoch
-            newer = [Published(Position(epoch, e.offset), e.event) for e in reading.entries]
-            self._waiting.extendleft(reversed(newer))
+            self._wait_before_others(reading)
         elif not _is_older(reading.position, now):
             self._restart(reading)
         self._state = _State.CURRENT
         self.opened.set()
+
+    def _wait_before_others(self, reading: Reading) -> None:
+        """Puts what was missed before what waits: it is delivered in turns like everything else,
+        since there may be hundreds."""
+        epoch = reading.position.epoch
+        missed = [Published(Position(epoch, e.offset), e.event) for e in reading.entries]
+        # A full queue would lose its newest events, and nothing would show that they are missing.
+        while self._waiting and len(self._waiting) + len(missed) > LOG_LENGTH:
+            self._waiting.popleft()
+        self._waiting.extendleft(reversed(missed))
 
     # Sockets
 

@@ -14,7 +14,7 @@ from prometheus_client import REGISTRY
 
 from bridge.hub.room import Room, RoomBehind
 from bridge.protocol import Encoded, Reason
-from bus.rooms.model import Entry, Position, Published, Reading
+from bus.rooms.model import LOG_LENGTH, Entry, Position, Published, Reading
 from bus.rooms.presence import PresentUsers
 from tests.support.frames import messages
 
@@ -284,6 +284,19 @@ def test_what_was_missed_is_delivered_by_turns() -> None:
     assert socket.got == [*range(1, 101)]
 
 
+def test_more_than_can_wait_leaves_a_gap_that_is_noticed() -> None:
+    """What was missed comes before a full queue, and must not push its newest event out."""
+    room = open_room()
+    socket = joined(room)
+    room.mark_stale()
+    room.begin_reading()
+    for offset in range(501, 501 + LOG_LENGTH):
+        room.publish(published(offset))
+    room.finish_reading(reading(500, entries(*range(1, 501))))
+    assert not deliver(room)
+    assert socket.got == [*range(1, 501)]
+
+
 def test_a_lost_part_drops_all() -> None:
     room = open_room(3)
     socket, joiner = joined(room), FakeSocket()
@@ -441,6 +454,18 @@ class TestComingBack:
         (frame,) = messages(frames[0])
         assert not frame["recovered"]
         assert len(frame["events"]) == 2
+
+    def test_a_reading_after_the_recent_events_were_forgotten_is_not_called_whole(self) -> None:
+        """A slow Redis may answer a joiner after that time."""
+        room = open_room(5)
+        socket = FakeSocket()
+        frames: list[Encoded] = []
+        socket.push = frames.append  # type: ignore[method-assign]
+        start_joining(room, socket, 2)
+        room.forget()
+        room.admit(socket, reading(7, entries(3, 4, 5, 6, 7)))
+        (frame,) = messages(frames[0])
+        assert (frame["offset"], frame["recovered"], frame["events"]) == (7, False, [])
 
     def test_a_reading_that_is_ahead_brings_the_room_along(self) -> None:
         room = open_room(3)
