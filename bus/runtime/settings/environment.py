@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -125,7 +126,7 @@ class Environment:
     def allowed_hosts(self) -> tuple[str, ...]:
         """ALLOWED_HOSTS, as browsers send them."""
         accepted = "a host name such as chat.example.org, 127.0.0.1 or [::1]; .example.org; *"
-        default = "127.0.0.1,localhost"
+        default = "127.0.0.1,localhost,[::1]"
         return self._each("ALLOWED_HOSTS", hosts.allowed_host, accepted, default)
 
     def proxies(self, name: str, *, networks: bool) -> tuple[str, ...]:
@@ -158,4 +159,6 @@ def _canonical(name: str, value: str, canonical: Callable[[str], str], accepted:
     try:
         return canonical(value)
     except ValueError as error:
-        raise SettingError(name, f"{value!r} {error}; accepted is {accepted}") from None
+        # A URL of a server, in the wrong variable, has a password.
+        shown = re.sub(r"(?<=//).*:.*(?=@)", "…", value)
+        raise SettingError(name, f"{shown!r} {error}; accepted is {accepted}") from None

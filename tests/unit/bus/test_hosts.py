@@ -59,6 +59,10 @@ def test_an_allowed_host_becomes_what_is_compared(given: str, compared: str) -> 
     assert Environment({"ALLOWED_HOSTS": given}).allowed_hosts() == (compared,)
 
 
+def test_by_default_this_machine_is_allowed_by_each_of_its_names() -> None:
+    assert Environment({}).allowed_hosts() == ("127.0.0.1", "localhost", "[::1]")
+
+
 @pytest.mark.parametrize("host", ["h:80", "http://h", "*.h", "h/", "[::1]:80", ".", "a b"])
 def test_a_host_that_never_matches_is_refused(host: str) -> None:
     with pytest.raises(SettingError, match=r"ALLOWED_HOSTS: .*accepted is a host name"):

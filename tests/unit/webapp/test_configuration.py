@@ -39,6 +39,8 @@ def read(**values: str) -> dict[str, object]:
         ("TICKET_KEYS", f"a:{'k' * 32},a:{'l' * 32}"),
         *(("BRIDGE_URL", url) for url in ("http://x", "wss://u@h/", "ws://{domain}/")),
         ("BRIDGE_URL", "ws://h/#here"),
+        *(("BRIDGE_URL", f"{scheme}://u:hunt@hunter2@h/") for scheme in ("ws", "amqp")),
+        *((name, "https://u:hunter2@h") for name in ("ALLOWED_ORIGINS", "ALLOWED_HOSTS")),
         ("DEBUG", "perhaps"),
         ("SECURE_COOKIES", "perhaps"),
         *(("ALLOWED_HOSTS", host) for host in ("https://a", "a:80", "*.example.org", "a/b")),
