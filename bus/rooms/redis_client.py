@@ -15,10 +15,11 @@ import redis
 import redis.asyncio
 import redis.asyncio.retry
 from redis.backoff import NoBackoff
-from redis.exceptions import AskError, ClusterCrossSlotError, ClusterDownError, RedisError
+from redis.exceptions import RedisError
 from redis.retry import Retry
 
 from bus.errors import StoreUnavailable
+from bus.runtime.redis_cluster import CLUSTER_ERRORS, cluster_problem
 
 ANSWER_SECONDS = 5.0
 _OPTIONS: dict[str, Any] = {"protocol": 2, "socket_connect_timeout": 2.0}
@@ -50,11 +51,8 @@ def connect_async(url: str) -> redis.asyncio.Redis:
 
 def unavailable(error: RedisError) -> StoreUnavailable:
     """The error for what Redis answered, in words."""
-    if isinstance(error, (AskError, ClusterDownError, ClusterCrossSlotError)):
-        return StoreUnavailable(
-            "Redis: this is a node of a Redis Cluster, which is not supported; set REDIS_URL to a "
-            f"single server, or to a proxy that follows a primary ({error})"
-        )
+    if isinstance(error, CLUSTER_ERRORS):
+        return StoreUnavailable(f"Redis: {cluster_problem('REDIS_URL', error)}")
     return StoreUnavailable(f"Redis: {error}")
 
 

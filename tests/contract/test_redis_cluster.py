@@ -1,16 +1,21 @@
-"""A node of a Redis Cluster given as REDIS_URL: the error says so."""
+"""A node of a Redis Cluster given as REDIS_URL or BROKER_URL: the error says so."""
 
 from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 
 import pytest
 import redis
 
-from bus.errors import StoreUnavailable
+from bus import events
+from bus.errors import BrokerUnavailable, StoreUnavailable
+from bus.publishing import Publisher
 from bus.rooms.log_writer import RoomLogWriter
+from bus.topology import EVENT_QUEUES
+from bus.transport import declare
 from deploy.local.child import Program
 from tests.conftest import run_server
 from tests.contract.chat import posted
@@ -19,6 +24,7 @@ from tests.support.servers import Redis
 from tests.support.wait import wait_until
 
 SLOTS = 16_384
+LONG = 120.0
 
 
 class ClusterNode(Redis):
@@ -55,6 +61,17 @@ def test_the_error_of_a_cluster_says_what_it_is(nodes: list[ClusterNode]) -> Non
     with pytest.raises(StoreUnavailable, match=r"node of a Redis Cluster.*not supp.*REDIS_URL"):
         _write_to_rooms_of_both(writer)
     writer.close()
+
+
+def test_the_error_of_a_cluster_as_broker_says_what_it_is(nodes: list[ClusterNode]) -> None:
+    problem = r"node of a Redis Cluster.*not supp.*BROKER_URL"
+    with pytest.raises(BrokerUnavailable, match=problem):
+        declare(nodes[0].url, EVENT_QUEUES)
+    with (
+        closing(Publisher(nodes[0].url, EVENT_QUEUES)) as publisher,
+        pytest.raises(BrokerUnavailable, match=problem),
+    ):
+        publisher.publish(events.to_message(posted(uuid.uuid4())), timeout=LONG)
 
 
 def _write_to_rooms_of_both(writer: RoomLogWriter) -> None:

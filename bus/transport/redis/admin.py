@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from bus.errors import BrokerUnavailable, QueueBusy, reason
+from bus.runtime.redis_cluster import CLUSTER_ERRORS, cluster_problem
 from bus.topology import Exchange, Queue, exchanges_of, lock_name
 from bus.transport.interfaces import Renew
 from bus.transport.kombu_admin import KombuAdmin
@@ -61,6 +62,14 @@ class RedisAdmin(KombuAdmin):
         except self.errors as error:
             self.close()
             raise BrokerUnavailable(f"the broker does not answer: {reason(error)}") from error
+
+    @contextmanager
+    def broker_errors(self, doing: str) -> Iterator[None]:
+        with super().broker_errors(doing):
+            try:
+                yield
+            except CLUSTER_ERRORS as error:
+                raise BrokerUnavailable(f"Redis: {cluster_problem('BROKER_URL', error)}") from error
 
     def run_id(self) -> str:
         """Identifies one run of the server; a restart changes it. Raises BrokerUnavailable."""
