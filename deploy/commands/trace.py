@@ -8,7 +8,7 @@ import math
 import uuid
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -48,8 +48,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=_hours,
         default=1.0,
         metavar="HOURS",
-        help="search the archive this far from the message's time on (default: %(default)g); "
-        "an imported message is archived at its import",
+        help="search the archive this far from the message's time on, and back from when it was "
+        "stored (default: %(default)g)",
     )
     parser.add_argument("--json", action="store_true", help="one JSON object")
     parser.set_defaults(run=run)
@@ -72,7 +72,7 @@ def _search(
 ) -> list[Finding]:
     """Asks every place. What one knows of the event helps to look it up in the next."""
     on_broker = _broker(environment)
-    accepted = on_broker(message_lookup.accepted, event_id, within)
+    accepted = on_broker(message_lookup.accepted, event_id, events.time_of(event_id), within)
     dead = [on_broker(message_lookup.dead, queue, event_id) for queue in EVENT_QUEUES]
     facts = _facts([accepted, *dead], {"room_id": str(room_id)} if room_id else {})
     stores = {
@@ -84,6 +84,11 @@ def _search(
     for place in ("logged", "stored") if "room_id" in facts else ("stored", "logged"):
         answers[place] = stores[place](facts)
         facts = _facts([answers[place]], facts)
+    if accepted.state == "no" and (stored_at := answers["stored"].facts.get("stored_at")):
+        # An imported message is archived at its import, shortly before it is stored.
+        since = datetime.fromisoformat(stored_at) - within
+        accepted = on_broker(message_lookup.accepted, event_id, since, within)
+        facts = _facts([accepted], facts)
     findings = [
         Finding("accepted", accepted),
         Finding("stored", answers["stored"]),

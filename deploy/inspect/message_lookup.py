@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from bus import events
 from bus.admin.dead_letters import dead_queue, open_dead_letters
+from bus.consuming.backfill import CLOCK_SKEW
 from bus.consuming.dead_letter import DeadLetter
 from bus.errors import BrokerUnavailable, BusError, InvalidEvent, StoreUnavailable
 from bus.events import Event, MessageDeleted, MessageEdited
@@ -26,8 +27,6 @@ from bus.topology import ARCHIVE, MONGO_WRITER, REDIS_PUBLISHER, Queue, pause_qu
 from bus.transport import connect_admin, depth, has_streams
 from bus.transport.rabbitmq.stream import read_stream
 
-# Clocks of the web tier and the broker may differ by this much.
-CLOCK_SKEW = timedelta(minutes=1)
 LONGEST_REASON = 100
 # A person waits for the answer: less than what a consumer waits for the store.
 MONGO_SECONDS = 3.0
@@ -63,17 +62,17 @@ def broker(environment: Environment) -> Answer:
     return Answer("yes", "answers")
 
 
-def accepted(url: str, event_id: uuid.UUID, within: timedelta) -> Answer:
-    """The event in the archive, of what came there until ``within`` after the event's time."""
+def accepted(url: str, event_id: uuid.UUID, since: datetime, within: timedelta) -> Answer:
+    """The event in the archive, of what came there in the time ``within`` from ``since`` on."""
     if not has_streams(url):
         return Answer("unknown", "this broker keeps no archive: Redis has no streams")
     if depth(url, ARCHIVE) is None:
         return Answer("unknown", f"this broker keeps no archive: there is no {ARCHIVE.name}")
-    delivery = _archived(url, event_id, within)
+    delivery = _archived(url, event_id, since, within)
     if delivery is None:
         hours = within / timedelta(hours=1)
-        text = f"not in {ARCHIVE.name} within {hours:g} h of its time; --within HOURS looks further"
-        return Answer("no", text)
+        period = f"within {hours:g} h from {events.format_time(since)} on"
+        return Answer("no", f"not in {ARCHIVE.name} {period}; --within HOURS looks further")
     offset = delivery.headers["x-stream-offset"]
     text = f"in {ARCHIVE.name} at offset {offset}, routing key {delivery.routing_key}"
     facts = {"offset": offset, "routing_key": delivery.routing_key, **_facts(delivery)}
@@ -176,15 +175,14 @@ def _document(url: str, message_id: uuid.UUID) -> Mapping[str, Any] | None:
         messages.database.client.close()
 
 
-def _archived(url: str, event_id: uuid.UUID, within: timedelta) -> Delivery | None:
+def _archived(url: str, event_id: uuid.UUID, since: datetime, within: timedelta) -> Delivery | None:
     """The archive has no index but the time at which it took an event."""
-    time = events.time_of(event_id)
-    end = int((time + within + CLOCK_SKEW).timestamp())
-    for batch in read_stream(url, ARCHIVE, time - CLOCK_SKEW):
+    end = int((since + within + CLOCK_SKEW).timestamp())
+    for batch in read_stream(url, ARCHIVE, since - CLOCK_SKEW):
         for delivery in batch:
             if delivery.message_id == str(event_id):
                 return delivery
-        # An event is archived after it happened: what follows a later one is later too.
+        # The archive is in the order of publishing: what follows a later event is later too.
         if any((delivery.timestamp or 0) > end for delivery in batch):
             return None
     return None

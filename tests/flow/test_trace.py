@@ -6,6 +6,7 @@ import json
 from argparse import ArgumentParser
 from collections.abc import Iterator
 from contextlib import closing, redirect_stdout
+from datetime import UTC, datetime
 from io import StringIO
 from typing import Any
 
@@ -21,10 +22,11 @@ from bus.rooms.model import LOG_LENGTH
 from bus.runtime.settings import Environment
 from bus.topology import ARCHIVE, EVENT_QUEUES, MONGO_WRITER, REDIS_PUBLISHER
 from bus.transport import connect_admin, declare
+from bus.transport.rabbitmq.stream import BATCH
 from consumers.mongo_writer import MongoWriter, open_messages
 from deploy.commands import trace
 from tests.support.command import chatbus
-from tests.support.events import BOB, ROOM, added, deleted, edited, posted
+from tests.support.events import BOB, ROOM, added, deleted, edited, posted, posted_at
 from tests.support.letters import TRACE, bury
 from tests.support.person import Person
 from tests.support.rabbitmq import RabbitMQ
@@ -124,6 +126,19 @@ def test_a_message_on_its_way(servers: Servers) -> None:
     answers = servers.answers(event)
     assert (answers["logged"]["state"], answers["logged"]["offset"]) == ("yes", 2)
     assert answers["waiting chat.redis_publisher"]["state"] == "no"
+
+
+def test_an_imported_message_is_found_in_the_archive_by_when_it_was_stored(
+    servers: Servers,
+) -> None:
+    event = posted_at(datetime(2004, 12, 25, tzinfo=UTC))
+    before = [posted() for _ in range(BATCH)]
+    servers.publisher.publish(*map(events.to_message, [*before, event]))
+    assert states(servers.answers(event, code=1))["accepted"] == "no"
+    servers.store(event)
+    answers = servers.answers(event)
+    assert states(answers)["accepted"] == "yes"
+    assert answers["accepted"]["offset"] == BATCH
 
 
 def test_a_change_is_traced_to_the_document_of_its_message(servers: Servers) -> None:
