@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -68,8 +68,14 @@ class FakeSocket:
                 continue
             self.epochs.add(frame["epoch"])
             self.got.append(frame["offset"] if frame["type"] == "event" else frame["type"])
-            last = frame.get("offset", 0)
-            self.got += range(last + 1 - len(frame.get("events", ())), last + 1)
+            self._take_recovered(frame.get("events", ()), frame.get("offset", 0))
+
+    def _take_recovered(self, events: Sequence[Any], last: int) -> None:
+        """The events of an answer to a joiner, which must lead up to ``last`` without a hole."""
+        offsets = range(last + 1 - len(events), last + 1)
+        texts = [event["data"].get("body") for event in events]
+        assert all(text in (None, str(n)) for text, n in zip(texts, offsets, strict=True))
+        self.got += offsets
 
     def dropped(self, room_id: uuid.UUID, reason: Reason) -> None:
         assert room_id == ROOM
@@ -740,6 +746,10 @@ class Failover(Play):
             # The bridge notices when it connects to the Redis that took over.
             self.channel.clear()
             self.room.mark_stale()
+
+    def forget(self) -> None:
+        """At any time: a slow Redis may answer a joiner afterwards."""
+        self.room.forget()
 
     def finish_reading(self) -> None:
         super().finish_reading()
