@@ -54,8 +54,7 @@ def end_session(url: str, ended: EndedSession) -> None:
 
 
 class SessionLogReader:
-    """Reads the log from where it was last read. ``client`` comes from
-    ``connect_async``."""
+    """Reads the log from where it was last read. ``client`` comes from ``connect_async``."""
 
     def __init__(self, client: redis.asyncio.Redis) -> None:
         self._client = client

@@ -35,7 +35,7 @@ _KEY_ERRORS = ("WRONGTYPE", "equal or smaller than the target stream top item")
 class RoomLogWriter:
     """Appends events to their rooms' logs. Use it from one thread; ``ping`` from any.
 
-    It remembers its position in the rooms that it wrote to lately. A log that is behind that
+    It remembers its position in the rooms that it wrote to recently. A log that is behind that
     position, in the same epoch, has lost events to a failover, and begins a new epoch.
     """
 

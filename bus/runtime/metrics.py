@@ -62,4 +62,6 @@ WORKER_SECONDS = Histogram(
     buckets=LATENCY_BUCKETS,
 )
 
-INFO = Gauge("chatbus_info", "Always 1; tells the version", ["version"], multiprocess_mode="max")
+INFO = Gauge(
+    "chatbus_info", "Always 1; its label is the version", ["version"], multiprocess_mode="max"
+)

@@ -56,7 +56,7 @@ def clean_name(value: object, what: str, maximum: int) -> str:
         raise InvalidInput(f"“{what}” must be text.")
     line = value.strip()
     if any(unicodedata.category(character) in _CONTROLS for character in line):
-        raise InvalidInput(f"“{what}” has control characters in it.")
+        raise InvalidInput(f"“{what}” has line breaks or control characters in it. Leave them out.")
     name = unicodedata.normalize("NFC", " ".join(line.split()))
     _check_no_invisible(name, what)
     if not is_visible(name):

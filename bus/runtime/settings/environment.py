@@ -130,7 +130,7 @@ class Environment:
         return self._each("ALLOWED_HOSTS", hosts.allowed_host, accepted, default)
 
     def proxies(self, name: str, *, networks: bool) -> tuple[str, ...]:
-        """IP addresses, with ``networks`` also those of whole networks."""
+        """IP addresses; with ``networks`` whole networks too."""
         if networks:
             return self._each(name, hosts.ip_network, "an IP address, or a network 10.0.0.0/8")
         return self._each(name, hosts.ip_address, "an IP address")
@@ -150,7 +150,7 @@ class Environment:
     def _each(
         self, name: str, canonical: Callable[[str], str], accepted: str, default: str = ""
     ) -> tuple[str, ...]:
-        """The words of a list in the form in which they are compared, each once."""
+        """The words of a list, each once, in the form in which they are compared."""
         words = self.words(name, default)
         return tuple(dict.fromkeys(_canonical(name, word, canonical, accepted) for word in words))
 

@@ -48,12 +48,12 @@ def allowed_host(text: str) -> str:
     if "/" in text or ":" in text.rpartition("]")[2]:
         raise ValueError("is more than the name of a host")
     dot = "." if text.startswith(".") else ""
-    # Neither Django nor the gateway look at the dot that may end a host's name.
+    # Django and the gateway ignore the dot that may end a host's name.
     return dot + host_name(text.removeprefix(".")).removesuffix(".")
 
 
 def origin(text: str) -> str:
-    """An http or https origin as browsers send it. One slash behind it is dropped."""
+    """An http or https origin as browsers send it; a slash at its end is dropped."""
     scheme, rest = _split_scheme(text, ("http", "https"))
     host, port = _split_authority(rest.removesuffix("/"))
     return f"{scheme}://{host_name(host)}{_port(scheme, port)}"

@@ -56,7 +56,7 @@ _CA_WORDS = {
     "mongodb+srv": "tlsCAFile",
     "mysql": "ssl-ca",
 }
-"""By scheme, the word of the query that names the file of authorities."""
+"""By scheme, the option that names the file of authorities."""
 
 RULES = {
     "BROKER_URL": UrlRules(
@@ -96,7 +96,7 @@ RULES = {
 
 
 class UrlError(ValueError):
-    """What is wrong with a URL, in words that hold nothing secret of it."""
+    """What is wrong with a URL; the text contains no secret of it."""
 
 
 def check_url(value: str, rules: UrlRules) -> None:
@@ -122,7 +122,7 @@ def authorities_of(url: str) -> str | None:
 
 
 def uses_tls(parts: SplitResult) -> bool:
-    """Whether a URL asks for a connection by TLS."""
+    """Whether connections to the URL use TLS."""
     query = {name.lower(): value.lower() for name, value in parse_qsl(parts.query)}
     if parts.scheme.startswith("mongodb"):
         by_default = "true" if parts.scheme == "mongodb+srv" else "false"
@@ -176,7 +176,7 @@ def _is_readable(host: str) -> bool:
 def _check_query(query: str, scheme: str, rules: UrlRules) -> None:
     known = rules.words[scheme]
     found = parse_qsl(query, keep_blank_values=True)
-    # The names of MongoDB's options are the same in capitals.
+    # The names of MongoDB's options are not case-sensitive.
     folded = {word.lower() if scheme.startswith("mongodb") else word for word in known}
     for word, value in found:
         if (word.lower() if scheme.startswith("mongodb") else word) not in folded:
