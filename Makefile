@@ -81,7 +81,7 @@ lint: $(VENV)/.dev
 servers:
 	@deploy/install-servers.sh
 
-# Looked for anew each time: what it is compiled with may have been installed since.
+# Tried each time: what it is compiled with may have been installed since.
 mysqlclient: $(VENV)/.dev servers
 	@$(BIN)/python -c 'import MySQLdb' 2>/dev/null || $(PIP) --editable '.[mysql]' \
 		|| echo "mysqlclient cannot be compiled here (see above): tests on MariaDB are skipped."

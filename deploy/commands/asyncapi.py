@@ -165,7 +165,7 @@ def _close_codes() -> str:
     )
 
 
-# Operations: who sends and receives what.
+# Operations: which end sends and receives what.
 
 
 def _operations() -> Json:

@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "Exit code 0 if it was found anywhere, 1 if nowhere."
     )
     parser.add_argument("message_id", metavar="MESSAGE_ID", help="as the POST's answer has it")
-    parser.add_argument("--room", metavar="ROOM_ID", help="its room, for when nothing else tells")
+    parser.add_argument("--room", metavar="ROOM_ID", help="its room, where no server knows it")
     parser.add_argument(
         "--within",
         type=_hours,
@@ -96,10 +96,10 @@ def _search(
         *(Finding("dead", a, queue.name) for queue, a in zip(EVENT_QUEUES, dead, strict=True)),
     ]
     is_accepted = _found(findings)
-    for queue, buried in zip(EVENT_QUEUES, dead, strict=True):
+    for queue, dead_letter in zip(EVENT_QUEUES, dead, strict=True):
         if _takes(queue, facts):
             sunk = message_lookup.sink_of(queue, **answers)
-            answer = on_broker(message_lookup.waiting, queue, sunk, buried, is_accepted)
+            answer = on_broker(message_lookup.waiting, queue, sunk, dead_letter, is_accepted)
             findings.append(Finding("waiting", answer, queue.name))
     return findings
 
@@ -174,7 +174,7 @@ def _document(event_id: uuid.UUID, findings: list[Finding]) -> dict[str, Any]:
 
 
 def _event_id(text: str) -> uuid.UUID:
-    """A UUIDv7 that somebody can have made by now."""
+    """A UUIDv7 of a time up to now, or a day later by a wrong clock."""
     event_id = _uuid("MESSAGE_ID", text)
     latest = events.new_id().int + (DAY_MILLISECONDS << TIME_SHIFT)
     if event_id.version != TIME_ORDERED or event_id.int > latest:

@@ -23,9 +23,9 @@ START_SECONDS = 90.0
 DATABASE_PROCESSES = ("web", "request_worker", "outbox_relay")
 # The commands that read them by --data compare, show or change what is on the broker.
 BROKER_SETTINGS = ("BROKER_API_URL", "ARCHIVE", "TLS_CA_FILE")
-# Whoever publishes stops before those who consume; the servers, which everybody needs, last.
-# Each gets longer than it takes to finish what it has in hand: the gateway holds a request for
-# 30 s, a worker runs one for as long, gunicorn gives its workers 20 s.
+# Publishers stop before consumers, and the servers, which all of them need, last. Each stage gets
+# longer than it takes to finish its work: the gateway holds a request for 30 s, a worker runs one
+# for as long, gunicorn gives its workers 20 s.
 STOP_STAGES = (
     Stage(("gateway",), 35.0),
     Stage(("web", "request_worker", "bridge", "migrate", "topology"), 35.0),

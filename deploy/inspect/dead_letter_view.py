@@ -1,6 +1,6 @@
 """Dead letters on a terminal, in lines and in JSON.
 
-All that a letter holds was written by somebody else: what a terminal would obey is escaped.
+The text of a dead letter comes from outside: what a terminal would obey is escaped.
 """
 
 from __future__ import annotations
@@ -138,7 +138,7 @@ def _pairs(values: Any, indent: str) -> Iterable[str]:
 
 
 def _pretty(body: bytes) -> str:
-    """JSON with indents; what is none as it is."""
+    """JSON with indents; anything else unchanged."""
     try:
         return json.dumps(json.loads(body), indent=2, ensure_ascii=False)
     except (ValueError, RecursionError):

@@ -82,8 +82,8 @@ def accepted(url: str, event_id: uuid.UUID, since: datetime, within: timedelta) 
 def stored(environment: Environment, event_id: uuid.UUID, facts: Mapping[str, Any]) -> Answer:
     """Whether the document of the event's message in MongoDB knows this event of it.
 
-    ``facts`` is what is known of the event; by itself its id does not tell which message a
-    change is about.
+    ``facts`` is what is known of the event: its id alone does not say which message a change is
+    about.
     """
     message_id = uuid.UUID(facts.get("message_id", str(event_id)))
     document = _document(environment.mongo_url(), message_id)
@@ -106,7 +106,7 @@ def stored(environment: Environment, event_id: uuid.UUID, facts: Mapping[str, An
 def logged(url: str, room_id: uuid.UUID | None, event_id: uuid.UUID) -> Answer:
     """The event in its room's log in Redis."""
     if room_id is None:
-        return Answer("unknown", "nothing tells the room; give it with --room")
+        return Answer("unknown", "the room is not known; give it with --room")
     sighting = find(url, room_id, event_id)
     if sighting is None:
         return _not_logged(event_id)
@@ -135,12 +135,12 @@ def dead(url: str, queue: Queue, event_id: uuid.UUID) -> Answer:
     return Answer("no", f"not in {name}")
 
 
-def waiting(url: str, queue: Queue, sunk: Answer, buried: Answer, is_accepted: bool) -> Answer:
-    """Whether the event must still be on ``queue``: nobody can look into it, so by exclusion.
+def waiting(url: str, queue: Queue, sunk: Answer, dead_letter: Answer, is_accepted: bool) -> Answer:
+    """Whether the event must still be on ``queue``, by exclusion: a queue cannot be searched.
 
-    ``sunk`` and ``buried`` tell whether it went on to the sink or to the dead letters.
+    ``sunk`` and ``dead_letter`` say whether it went on to the sink or to the dead letters.
     """
-    if "yes" in (sunk.state, buried.state):
+    if "yes" in (sunk.state, dead_letter.state):
         return Answer("no", f"no longer in {queue.name}")
     with closing(connect_admin(url)) as admin:
         count = admin.depth(queue) or 0
@@ -154,9 +154,11 @@ def waiting(url: str, queue: Queue, sunk: Answer, buried: Answer, is_accepted: b
 
 
 def sink_of(queue: Queue, *, stored: Answer, logged: Answer) -> Answer:
-    """What the sink behind ``queue`` said."""
+    """The answer about the sink behind ``queue``."""
     sinks = {MONGO_WRITER.name: stored, REDIS_PUBLISHER.name: logged}
-    return sinks.get(queue.name) or Answer("unknown", f"nobody here knows the sink of {queue.name}")
+    return sinks.get(queue.name) or Answer(
+        "unknown", f"trace does not know the sink of {queue.name}"
+    )
 
 
 def _document(url: str, message_id: uuid.UUID) -> Mapping[str, Any] | None:
@@ -189,7 +191,7 @@ def _archived(url: str, event_id: uuid.UUID, since: datetime, within: timedelta)
 
 
 def _facts(delivery: Delivery) -> dict[str, Any]:
-    """What a delivery tells of its event; ``message_id``: which message the event is about."""
+    """What a delivery says of its event; ``message_id``: which message the event is about."""
     trace = {"trace_id": trace_id_of(delivery.headers.get(HEADER))}
     try:
         event = events.decode(delivery.body)
@@ -225,5 +227,5 @@ def _waiting(queue: Queue, depth: int, sunk: State, is_accepted: bool) -> tuple[
     if depth:
         return "yes", f"waiting in {queue.name}, {before}"
     return "unknown", (
-        f"not on {queue.name}, nor beyond it: in a consumer's hands at this moment, or lost"
+        f"not on {queue.name}, nor beyond it: in flight in a consumer at this moment, or lost"
     )

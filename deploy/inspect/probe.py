@@ -15,7 +15,7 @@ import msgspec
 from prometheus_client.parser import text_string_to_metric_families
 
 from bus import topology
-from bus.errors import SettingError
+from bus.errors import SettingError, reason
 from bus.runtime.settings import Environment
 from bus.topology import Queue
 from bus.transport import AdminConnection, connect_admin, has_streams
@@ -55,13 +55,13 @@ def look(environment: Environment, targets: Iterable[Target]) -> Snapshot:
 
 
 def _ask(question: Callable[..., Answer], *arguments: Any) -> Future[Answer]:
-    """Asks in a thread that nobody has to wait for: a stalled server would hold up the exit."""
+    """Asks in a daemon thread: a stalled server must not hold up the exit."""
     future: Future[Answer] = Future()
 
     def run() -> None:
         try:
             future.set_result(question(*arguments))
-        except Exception as error:  # noqa: BLE001 - whatever it was is the answer
+        except Exception as error:  # noqa: BLE001 - any error is the answer
             future.set_exception(error)
 
     threading.Thread(target=run, name=f"ask{question.__name__}", daemon=True).start()
@@ -81,7 +81,7 @@ def _answer(future: Future[Answer], deadline: float) -> Answer:
     except SettingError as error:
         raise NoAnswer(error.problem) from error
     except Exception as error:  # each library has errors of its own
-        raise NoAnswer(str(error) or type(error).__name__) from error
+        raise NoAnswer(reason(error)) from error
 
 
 # Servers
@@ -104,7 +104,7 @@ def _store(name: str, environment: Environment) -> StoreSample:
 
 
 def _ping_database(url: str) -> None:
-    """A MySQL server greets whoever connects; what it then accepts is the web tier's to tell."""
+    """A MySQL server greets every connection; whether it accepts the user, the web tier reports."""
     for address in addresses_of(url)[:1]:
         with socket.create_connection(address, ANSWER_SECONDS) as connection:
             if not connection.recv(1):

@@ -1,4 +1,4 @@
-"""What ``chatbus status`` has seen at one moment, and what two such moments tell. No I/O here."""
+"""What ``chatbus status`` has seen at one moment, and what follows from two of them. No I/O."""
 
 from __future__ import annotations
 
@@ -123,10 +123,10 @@ def _queue(before: Snapshot, after: Snapshot, queue: QueueSample) -> QueueReport
 
 
 def _why_unknown(before: Snapshot, after: Snapshot, queue: QueueSample) -> str | None:
-    """Rates are told only when every consumer that the broker counts was asked, twice."""
+    """Rates are known only when every consumer that the broker counts has answered twice."""
     consumers = {name for name, q in topology.CONSUMERS.items() if q.name == queue.name}
     if not consumers:
-        return "nobody consumes it"
+        return "nothing consumes it"
     if queue.waiting is None or after.time <= before.time:
         return "no such queue" if queue.waiting is None else ASKED_ONCE
     for process in after.processes:
@@ -141,8 +141,8 @@ def _why_unknown(before: Snapshot, after: Snapshot, queue: QueueSample) -> str |
 
 
 def _settled(before: Snapshot, after: Snapshot, queue: str) -> float | None:
-    """How many messages left the queue; a process that started meanwhile began at 0. None if one
-    that is older did not answer ``before``.
+    """How many messages left the queue; a process that started in between began at 0. None if an
+    older process did not answer ``before``.
     """
     earlier = {(process.address, process.started): process for process in before.processes}
     total = 0.0

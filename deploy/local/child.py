@@ -17,9 +17,9 @@ from pathlib import Path
 from bus.runtime.process import die_with_parent
 
 FIRST_DELAY = 0.2
-# Long enough not to keep a processor busy; what is accepted meanwhile waits.
+# Long enough not to keep a processor busy; what is accepted until then waits.
 LONGEST_DELAY = 10.0
-# Who lived this long starts again without a long pause, whatever happened before.
+# A child that lived this long is started again after the shortest pause.
 STABLE_SECONDS = 30.0
 BAD_SETTING = 2
 NEVER = float("inf")
@@ -27,7 +27,7 @@ NEVER = float("inf")
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """What to run, and how it tells that it is ready.
+    """What to run, and how it reports that it is ready.
 
     ``answers`` asks a server that cannot notify. ``once`` is for a command that is to end with
     exit code 0. Its output goes to ``log``, or to this process's standard error. The kernel sends

@@ -18,7 +18,7 @@ PROCESSES = "processes.json"
 
 
 class DataFolder:
-    """A data folder held by this process: nobody else can open it until it is closed.
+    """A data folder held by this process: no other can open it until it is closed.
 
     Raises SettingError when another process holds it, or when it cannot be written.
     """

@@ -50,7 +50,7 @@ def embed(
 
 
 def free_port() -> int:
-    """A loopback port that nobody listens on at this moment."""
+    """A loopback port that is free at this moment."""
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         port: int = probe.getsockname()[1]
@@ -69,7 +69,7 @@ def _redis(folder: Path, port: int, password: str) -> Program:
         "requirepass": password,
         "appendonly": "yes",
         "appendfsync": "everysec",
-        # Full memory must be an error for who writes, not the silent loss of a queue.
+        # With full memory a write must fail, rather than a queue vanish silently.
         "maxmemory-policy": "noeviction",
         "save": '""',
         "loglevel": "notice",

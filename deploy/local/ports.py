@@ -16,7 +16,7 @@ LISTENERS = ("web", "bridge", "gateway")
 
 def ports_from(first: int) -> tuple[dict[str, int], dict[str, int]]:
     """The port of each process that serves browsers, and after those the port on which each
-    process tells its health. Raises SettingError.
+    process reports its health. Raises SettingError.
     """
     highest = HIGHEST_PORT - len(LISTENERS) - len(PROCESSES) + 1
     if not 1 <= first <= highest:
@@ -27,7 +27,7 @@ def ports_from(first: int) -> tuple[dict[str, int], dict[str, int]]:
 
 
 def ops_targets(host: str, ports: Mapping[str, int]) -> str:
-    """OPS_TARGETS: where each process tells its health, as ``name=host:port,…``."""
+    """OPS_TARGETS: where each process reports its health, as ``name=host:port,…``."""
     return ",".join(f"{name}={authority(host, port)}" for name, port in ports.items())
 
 

@@ -29,7 +29,7 @@ class Stopped(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """Children that are stopped together; who still runs after ``seconds`` is killed."""
+    """Children that are stopped together; one that still runs after ``seconds`` is killed."""
 
     names: Sequence[str]
     seconds: float

@@ -164,8 +164,8 @@ class Management:
 
 def _node(api: SplitResult, url: str, account: SplitResult | None = None) -> _Node:
     """The node at ``url``, by the user of ``api``, or of ``account`` if that names none."""
-    who = api if api.username or not account else account
-    user, password = unquote(who.username or "guest"), unquote(who.password or "guest")
+    login = api if api.username or not account else account
+    user, password = unquote(login.username or "guest"), unquote(login.password or "guest")
     return _Node(url, user, password, authorities_of(api.geturl()))
 
 
