@@ -97,7 +97,7 @@ def test_a_lost_last_message_is_found_by_the_verification(
 def test_a_failover_that_took_events_back_sends_everybody_for_a_fresh_ticket(
     server: Redis, bridge: Bridge, client: redis.Redis, writer: RoomLogWriter, room_id: uuid.UUID
 ) -> None:
-    """And whoever writes now did not know of them, so their offsets are used again."""
+    """The writer that takes over has not seen them, so it uses their offsets again."""
     with bridge.browser(ALICE, room_id) as alice:
         writer.append([posted(room_id, "kept")])
         replica = saved(client, room_id)

@@ -1,4 +1,4 @@
-"""Log-out ends the sockets of that login session, also when Redis does not tell of it."""
+"""A log-out closes the sockets of its login session, also when Redis loses the announcement."""
 
 from __future__ import annotations
 

@@ -11,7 +11,10 @@ import pytest
 
 from bus.errors import ReplyTooLarge, SettingError
 from bus.rpc import MAX_REPLY_BYTES, HeldRequest
+from bus.runtime.settings import Environment
+from consumers import request_worker
 from consumers.request_worker import WorkerThreads, environ, load_application, run
+from tests.support.ports import HOST, free_port
 
 
 def request(**changes: Any) -> HeldRequest:
@@ -136,6 +139,19 @@ def test_a_thread_that_ends_by_itself_ends_all_as_failed(monkeypatch: pytest.Mon
 
     assert not WorkerThreads([stop.wait, broken, stop.wait], stop, grace=20).run()
     assert stop.is_set()
+
+
+def test_a_process_whose_thread_has_ended_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So its supervisor starts it again."""
+    monkeypatch.setattr(WorkerThreads, "run", lambda _: False)
+    monkeypatch.setattr(request_worker, "stop_event", threading.Event)
+    settings = {
+        "BROKER_URL": f"amqp://{HOST}:{free_port()}",
+        "WSGI_APPLICATION": "tests.contract.echo_app:application",
+    }
+    with pytest.raises(SystemExit) as ended:
+        request_worker.main(Environment(settings))
+    assert ended.value.code == 1
 
 
 def test_threads_that_are_stopped_end_well() -> None:

@@ -1,4 +1,4 @@
-"""What people may write: names that can be told apart, messages in which there is something."""
+"""The rules for names, which can be distinguished, and for messages, in which something is visible."""
 
 from __future__ import annotations
 
