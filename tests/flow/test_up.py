@@ -200,7 +200,7 @@ def test_a_setting_that_a_process_refuses_stops_all(tmp_path: Path) -> None:
         assert stack.wait(patience(60)) == 2, stack.output
     finally:
         stack.close()
-    assert "WEB_THREADS: 'many' is no number" in stack.output
+    assert "WEB_THREADS: 'many' is not a number" in stack.output
     assert "chatbus: web: refuses its settings" in stack.output
     assert "Traceback" not in stack.output
 

@@ -33,9 +33,9 @@ def host_name(text: str) -> str:
     if not name.isascii() or "xn--" in name:
         name = _to_ascii(name)
     if not _NAME.fullmatch(name):
-        raise ValueError("names no host")
+        raise ValueError("does not name a host")
     if _NUMERIC.fullmatch(name):
-        return str(_parsed(ipaddress.IPv4Address, name, "is no IPv4 address"))
+        return str(_parsed(ipaddress.IPv4Address, name, "is not an IPv4 address"))
     return name
 
 
@@ -65,7 +65,7 @@ def bridge_address(text: str) -> str:
     authority, slash, path = rest.partition("/")
     host, port = _split_authority(authority)
     if not _PATH.fullmatch(slash + path):
-        raise ValueError("has a path that is no path of a WebSocket URL")
+        raise ValueError("has a path that a WebSocket URL cannot have")
     host = host if host == "{host}" else host_name(host)
     return f"{scheme}://{host}{_port(scheme, port)}{slash}{path}"
 
@@ -73,7 +73,7 @@ def bridge_address(text: str) -> str:
 def ip_address(text: str) -> str:
     """An IP address as sockets show it."""
     bare = text.removeprefix("[").removesuffix("]")
-    address = _parsed(ipaddress.ip_address, bare, "is no IP address")
+    address = _parsed(ipaddress.ip_address, bare, "is not an IP address")
     mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
     return str(mapped or address)
 
@@ -82,7 +82,7 @@ def ip_network(text: str) -> str:
     """An IP address or a network such as ``10.0.0.0/8``."""
     if "/" not in text:
         return ip_address(text)
-    return str(_parsed(ipaddress.ip_network, text, "is no network: its host bits must be zero"))
+    return str(_parsed(ipaddress.ip_network, text, "is not a network; its host bits must be zero"))
 
 
 def _split_scheme(text: str, schemes: tuple[str, ...]) -> tuple[str, str]:
@@ -95,10 +95,10 @@ def _split_scheme(text: str, schemes: tuple[str, ...]) -> tuple[str, str]:
 def _split_authority(text: str) -> tuple[str, int | None]:
     match = _AUTHORITY.fullmatch(text)
     if not match:
-        raise ValueError("names no host and port")
+        raise ValueError("does not name a host and port")
     port = int(match["port"]) if match["port"] else None
     if port is not None and not 1 <= port <= 65_535:
-        raise ValueError(f"has no port {port}: accepted is 1 to 65535")
+        raise ValueError(f"has port {port}, and accepted is 1 to 65535")
     return match["host"], port
 
 
@@ -114,7 +114,7 @@ def _is_ipv6(text: str) -> bool:
 
 
 def _ipv6(text: str) -> str:
-    address = _parsed(ipaddress.IPv6Address, text, "is no IPv6 address")
+    address = _parsed(ipaddress.IPv6Address, text, "is not an IPv6 address")
     if address.scope_id:
         raise ValueError("has a zone, which browsers do not send")
     if mapped := address.ipv4_mapped:
@@ -130,7 +130,7 @@ def _to_ascii(name: str) -> str:
     try:
         return idna.encode(name, uts46=True).decode()
     except idna.IDNAError as error:
-        raise ValueError(f"is no internationalised host name: {error}") from None
+        raise ValueError(f"is not a valid internationalised host name: {error}") from None
 
 
 def _parsed(parse: Callable[[str], Parsed], text: str, problem: str) -> Parsed:

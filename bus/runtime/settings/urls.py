@@ -15,7 +15,7 @@ _QUOTE = (
     "in a user name or password, write characters such as / @ : ; # ? as %2F %40 %3A %3B %23 %3F"
 )
 _NO_CHOICE = "; certificates are always verified, and TLS_CA_FILE names your own authorities"
-# https://www.mongodb.com/docs/manual/reference/connection-string-options/, but for those that
+# https://www.mongodb.com/docs/manual/reference/connection-string-options/, except those that
 # turn the verification of certificates off.
 _MONGO_WORDS = frozenset(
     {
@@ -169,7 +169,7 @@ def _split(url: str, rules: UrlRules) -> SplitResult:
 
 
 def _is_readable(host: str) -> bool:
-    """Raises ValueError for a port that is no number."""
+    """Raises ValueError for a port that is not a number."""
     return urlsplit(f"//{host}").port != 0
 
 

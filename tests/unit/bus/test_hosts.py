@@ -91,5 +91,5 @@ def test_an_address_that_never_matches_is_refused(word: str, networks: bool) -> 
 
 
 def test_the_bridge_compares_addresses_one_by_one() -> None:
-    with pytest.raises(SettingError, match=r"PROXIES: '10.0.0.0/8' is no IP address"):
+    with pytest.raises(SettingError, match=r"PROXIES: '10.0.0.0/8' is not an IP address"):
         Environment({"PROXIES": "10.0.0.0/8"}).proxies("PROXIES", networks=False)
