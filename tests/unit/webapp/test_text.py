@@ -1,4 +1,4 @@
-"""The rules for names, which can be distinguished, and for messages, in which something is visible."""
+"""The rules for names, which one can distinguish, and for messages, in which one sees something."""
 
 from __future__ import annotations
 
