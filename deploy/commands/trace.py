@@ -75,15 +75,8 @@ def _search(
     accepted = on_broker(message_lookup.accepted, event_id, events.time_of(event_id), within)
     dead = [on_broker(message_lookup.dead, queue, event_id) for queue in EVENT_QUEUES]
     facts = _facts([accepted, *dead], {"room_id": str(room_id)} if room_id else {})
-    stores = {
-        "logged": partial(_logged, environment, event_id),
-        "stored": partial(_stored, environment, event_id),
-    }
-    answers = {}
-    # Only the room log needs the room, and says more of the event; MongoDB may name the room.
-    for place in ("logged", "stored") if "room_id" in facts else ("stored", "logged"):
-        answers[place] = stores[place](facts)
-        facts = _facts([answers[place]], facts)
+    answers = _ask_stores(environment, event_id, facts)
+    facts = _facts(answers.values(), facts)
     if accepted.state == "no" and (stored_at := answers["stored"].facts.get("stored_at")):
         # An imported message is archived at its import, shortly before it is stored.
         since = datetime.fromisoformat(stored_at) - within
@@ -102,6 +95,21 @@ def _search(
             answer = on_broker(message_lookup.waiting, queue, sunk, dead_letter, is_accepted)
             findings.append(Finding("waiting", answer, queue.name))
     return findings
+
+
+def _ask_stores(
+    environment: Environment, event_id: uuid.UUID, facts: Mapping[str, Any]
+) -> dict[str, Answer]:
+    """What Redis ("logged") and MongoDB ("stored") answer, each asked once."""
+    lookups = {
+        "logged": partial(_logged, environment, event_id),
+        "stored": partial(_stored, environment, event_id),
+    }
+    answers: dict[str, Answer] = {}
+    # Only the room log needs the room, and says more of the event; MongoDB may name the room.
+    for place in ("logged", "stored") if "room_id" in facts else ("stored", "logged"):
+        answers[place] = lookups[place](_facts(answers.values(), facts))
+    return answers
 
 
 def _logged(environment: Environment, event_id: uuid.UUID, facts: Mapping[str, Any]) -> Answer:
