@@ -18,8 +18,8 @@ import requests
 
 from deploy.local.child import Child, Program
 from tests.conftest import run_server
+from tests.support.broker import waiting
 from tests.support.ports import HOST, free_port
-from tests.support.queues import waiting
 from tests.support.rabbitmq import RabbitMQ
 from tests.support.servers import Redis
 from tests.support.wait import patience, wait_until

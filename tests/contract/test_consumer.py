@@ -20,7 +20,8 @@ from bus.runtime.backoff import Backoff
 from bus.topology import MONGO_WRITER, REDIS_PUBLISHER, WEB_REQUESTS
 from bus.transport import subscribe
 from bus.transport.rabbitmq.subscription import RabbitSubscription
-from tests.support.consuming import ListSink, consuming, dead_letters, empty, publish
+from tests.support.broker import empty
+from tests.support.consuming import ListSink, consuming, dead_letters, publish
 from tests.support.events import posted
 from tests.support.rabbitmq import RabbitMQ
 from tests.support.servers import Redis

@@ -22,11 +22,13 @@ from bus.errors import BrokerUnavailable, StoreUnavailable
 from bus.events import Event
 from bus.message import Delivery
 from bus.topology import ARCHIVE, EVENT_QUEUES, MONGO_WRITER, REDIS_PUBLISHER, Queue
+from bus.transport import declare
 from bus.transport.rabbitmq import stream
 from consumers.mongo_writer import open_messages
 from tests.contract import file_sink
 from tests.contract.rpc_fixtures import Process
-from tests.support.consuming import ListSink, consuming, dead_letters, depth, empty, publish
+from tests.support.broker import consumers, depth, empty
+from tests.support.consuming import ListSink, consuming, dead_letters, publish
 from tests.support.events import ALICE, added, posted
 from tests.support.ports import HOST
 from tests.support.proxy import Proxy
@@ -41,17 +43,6 @@ WITH_ARCHIVE = (*EVENT_QUEUES, ARCHIVE)
 def delete(url: str, queue: Queue) -> None:
     with pika.BlockingConnection(pika.URLParameters(url)) as connection:
         connection.channel().queue_delete(queue.name)
-
-
-def consumers(url: str, queue: Queue) -> int:
-    """How many a queue has; 0 without a queue."""
-    with pika.BlockingConnection(pika.URLParameters(url)) as connection:
-        try:
-            declared = connection.channel().queue_declare(queue.name, passive=True)
-        except pika.exceptions.ChannelClosedByBroker:
-            return 0
-        count: int = declared.method.consumer_count
-        return count
 
 
 def both_subscribe(rabbitmq: RabbitMQ, url: str) -> bool:
@@ -126,7 +117,7 @@ def test_what_a_deleted_queue_lost_comes_from_the_archive(
         wait_until(lambda: depth(url, queue) >= 80, what="the rest lies on the queue")
         delete(url, queue)
         down[0] = False
-        wait_until(lambda: consumers(url, queue) == 1, what="the consumer is back")
+        wait_until(lambda: consumers(url, queue.name) == 1, what="the consumer is back")
         publish(url, posted("after"))
         wait_until(lambda: "after" in sink.bodies, 40)
         # "after" may have come with the rest of the archive, before the repair ends.
@@ -223,7 +214,7 @@ def test_without_an_archive_the_log_says_what_may_be_lost(
     with consuming(url, sink):
         wait_until(lambda: sink.bodies)
         delete(url, MONGO_WRITER)
-        wait_until(lambda: consumers(url, MONGO_WRITER) == 1)
+        wait_until(lambda: consumers(url, MONGO_WRITER.name) == 1)
         publish(url, posted("after"))
         wait_until(lambda: "after" in sink.bodies)
     [record] = [r for r in caplog.records if r.levelno == logging.ERROR]
@@ -265,10 +256,10 @@ def test_a_first_start_beside_an_empty_archive_says_nothing(
     rabbitmq: RabbitMQ, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     url = rabbitmq.fresh_vhost()
-    publish(url, queues=[ARCHIVE])
+    declare(url, [ARCHIVE])
     monkeypatch.setattr(stream, "ANSWER_SECONDS", 60.0)
     with consuming(url, ListSink()):
-        wait_until(lambda: consumers(url, MONGO_WRITER) == 1)
+        wait_until(lambda: consumers(url, MONGO_WRITER.name) == 1)
     assert [r for r in caplog.records if r.levelno >= logging.WARNING] == []
 
 
@@ -304,7 +295,7 @@ def test_sigterm_ends_a_process_whose_store_is_not_to_be_closed(rabbitmq: Rabbit
     process = processes.Process(target=file_sink.consume_without_a_farewell, args=(url,))
     process.start()
     try:
-        wait_until(lambda: consumers(url, MONGO_WRITER) == 1, what="it consumes")
+        wait_until(lambda: consumers(url, MONGO_WRITER.name) == 1, what="it consumes")
         process.terminate()
         process.join(patience(20))
         assert process.exitcode == 0

@@ -21,15 +21,8 @@ from bus.runtime.backoff import Backoff
 from bus.runtime.trace import child_of, trace_id_of
 from bus.topology import MONGO_WRITER, REDIS_PUBLISHER
 from bus.transport import subscribe
-from tests.support.consuming import (
-    ListSink,
-    bodies,
-    consuming,
-    dead_letters,
-    depth,
-    empty,
-    publish,
-)
+from tests.support.broker import depth, empty
+from tests.support.consuming import ListSink, bodies, consuming, dead_letters, publish
 from tests.support.events import posted, posted_at
 from tests.support.wait import patience, wait_until
 

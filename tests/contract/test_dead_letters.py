@@ -19,8 +19,9 @@ from bus.publishing import Publisher
 from bus.topology import EVENT_QUEUES, MONGO_WRITER, REDIS_PUBLISHER, Queue
 from bus.transport import connect_admin, subscribe
 from bus.transport.redis import admin as redis_admin
+from tests.support.broker import depth, empty
+from tests.support.dead_letters import TRACE, bury
 from tests.support.events import posted
-from tests.support.letters import TRACE, bury, depth, empty_queues
 from tests.support.rabbitmq import RabbitMQ
 from tests.support.servers import Redis
 from tests.support.wait import wait_until
@@ -32,7 +33,7 @@ assert DEAD
 @pytest.fixture
 def publisher(broker_url: str) -> Iterator[Publisher]:
     """On empty queues."""
-    empty_queues(broker_url)
+    empty(broker_url)
     with closing(Publisher(broker_url)) as publisher:
         yield publisher
 

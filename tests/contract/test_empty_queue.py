@@ -12,7 +12,7 @@ from bus.admin.empty_queue import held_while_empty
 from bus.errors import QueueInUse, QueueMissing
 from bus.transport.rabbitmq.management_api import Management, QueueInfo
 from bus.transport.rabbitmq.marker_channel import MarkerChannel
-from tests.support.queues import waiting
+from tests.support.broker import waiting
 from tests.support.rabbitmq import RabbitMQ
 from tests.support.wait import wait_until
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
+from threading import Event
 
 import pika
 import pytest
 
 from bus.topology import ARCHIVE, EVENT_QUEUES, EVENTS, MONGO_WRITER
 from consumers.replay import Selection, replay
-from tests.support.consuming import ListSink, bodies, consuming, dead_letters, empty, publish
+from tests.support.broker import empty
+from tests.support.consuming import ListSink, bodies, consuming, dead_letters, publish
 from tests.support.events import posted
 from tests.support.rabbitmq import RabbitMQ
 from tests.support.wait import wait_until
@@ -91,7 +93,7 @@ def test_a_repair_and_a_replay_pass_what_pika_cannot_read(rabbitmq: RabbitMQ) ->
         publish(url, posted("after"))
         wait_until(lambda: "after" in sink.bodies)
     stored: list[str] = []
-    replay(url, EVERYTHING, "mongo_writer", lambda batch: stored.extend(bodies(batch)))
+    replay(url, EVERYTHING, "mongo_writer", lambda batch: stored.extend(bodies(batch)), Event())
     assert stored == ["before", "lost", "after"]
 
 

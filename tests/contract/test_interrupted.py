@@ -11,7 +11,7 @@ from bus.message import Delivery, Message
 from bus.publishing import Publisher
 from bus.topology import MONGO_WRITER
 from bus.transport import subscribe
-from tests.support.consuming import empty
+from tests.support.broker import empty
 from tests.support.proxy import Proxy
 from tests.support.rabbitmq import RabbitMQ
 

@@ -13,7 +13,8 @@ import pytest
 from bus.events import Event
 from bus.topology import MONGO_WRITER
 from consumers.mongo_writer import MongoWriter, open_messages
-from tests.support.consuming import consuming, depth, empty, publish
+from tests.support.broker import depth, empty
+from tests.support.consuming import consuming, publish
 from tests.support.events import deleted, edited, posted
 from tests.support.fail_point import FAULTS, TIMEOUT_MS, FailPoint
 from tests.support.servers import Redis, Secantus

@@ -21,7 +21,8 @@ from bus.rpc import HeldRequest, Reply, RpcClient, RpcServer
 from bus.topology import MONGO_WRITER, REDIS_PUBLISHER, WEB_REQUESTS, pause_queue
 from bus.transport import connect_admin
 from tests.contract.rpc_fixtures import Broker, Site, broker, server, site
-from tests.support.consuming import ListSink, consuming, depth, empty, publish
+from tests.support.broker import depth, empty
+from tests.support.consuming import ListSink, consuming, publish
 from tests.support.events import posted
 from tests.support.rabbitmq import RabbitMQ, silent_leader
 from tests.support.wait import patience, wait_until

@@ -10,9 +10,9 @@ from bus.errors import PublishExpired
 from bus.rpc.client import RpcClient
 from bus.rpc.messages import HeldRequest
 from bus.topology import WEB_REQUESTS
+from tests.support.broker import waiting
 from tests.support.ports import HOST
 from tests.support.proxy import Proxy
-from tests.support.queues import waiting
 from tests.support.rabbitmq import RabbitMQ
 from tests.support.wait import wait_until
 

@@ -16,10 +16,11 @@ from bus import events
 from bus.errors import BrokerUnavailable
 from bus.publishing import Publisher
 from bus.topology import ARCHIVE, EVENT_QUEUES
+from bus.transport import declare
 from bus.transport.rabbitmq import stream
 from bus.transport.rabbitmq.stream import StreamFeed, read_stream
 from bus.transport.rabbitmq.subscription import RabbitSubscription
-from tests.support.consuming import depth
+from tests.support.broker import depth
 from tests.support.events import posted
 from tests.support.rabbitmq import RabbitMQ
 from tests.support.wait import wait_until
@@ -29,7 +30,7 @@ from tests.support.wait import wait_until
 def url(rabbitmq: RabbitMQ) -> str:
     """A broker with an empty archive."""
     url = rabbitmq.fresh_vhost()
-    archive(url, 0)
+    declare(url, [ARCHIVE, *EVENT_QUEUES])
     return url
 
 

@@ -25,9 +25,9 @@ from bus.topology import GATE, MONGO_WRITER, QUEUES, REDIS_PUBLISHER
 from bus.transport.rabbitmq.management_api import BindingInfo, Management, QueueInfo
 from bus.transport.rabbitmq.topology_editor import TopologyEditor
 from deploy.commands import topology as command
+from tests.support.broker import waiting
 from tests.support.events import posted
 from tests.support.ports import HOST, free_port
-from tests.support.queues import waiting
 from tests.support.rabbitmq import RabbitMQ, silent_leader
 from tests.support.servers import Redis
 from tests.support.wait import wait_until

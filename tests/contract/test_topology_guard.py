@@ -14,9 +14,9 @@ from bus.publishing.topology_guard import NOT_CHECKED, UNREACHABLE, TopologyGuar
 from bus.topology import EVENT_QUEUES, MONGO_WRITER, REDIS_PUBLISHER, Queue
 from bus.transport import connect_admin, declare
 from bus.transport.urls import is_amqp
+from tests.support.broker import waiting
 from tests.support.events import posted
 from tests.support.ports import HOST, free_port
-from tests.support.queues import waiting
 from tests.support.rabbitmq import RabbitMQ
 from tests.support.servers import Redis
 from tests.support.wait import wait_until

@@ -27,6 +27,7 @@ from bus.topology import CONSUMERS, EVENT_QUEUES, GATE, MONGO_WRITER, Queue, pau
 from bus.transport import subscribe
 from bus.transport.rabbitmq.management_api import Management
 from deploy.commands import topology as command
+from tests.support.broker import consumers
 from tests.support.events import posted
 from tests.support.rabbitmq import RabbitMQ
 from tests.support.servers import Redis
@@ -198,7 +199,7 @@ def test_a_consumer_declares_its_own_queue_and_no_other(
         preexec_fn=die_with_parent(),  # noqa: PLW1509 - it only calls prctl
     )
     try:
-        wait_until(lambda: consumers(url, queue), 60, f"{name} consumes")
+        wait_until(lambda: consumers(url, queue.name), 60, f"{name} consumes")
         parts = (queue, queue.dead_letters, pause_queue(queue))
         own = {part.name for part in parts if part}
         assert {found.name for found in management.queues()} == own
@@ -206,12 +207,3 @@ def test_a_consumer_declares_its_own_queue_and_no_other(
     finally:
         process.terminate()
         assert process.wait(patience(30)) == 0
-
-
-def consumers(url: str, queue: Queue) -> int:
-    with pika.BlockingConnection(pika.URLParameters(url)) as connection:
-        try:
-            declared = connection.channel().queue_declare(queue.name, passive=True)
-        except pika.exceptions.ChannelClosedByBroker:
-            return 0
-        return int(declared.method.consumer_count)

@@ -22,9 +22,10 @@ from bus.topology import EVENT_QUEUES, MONGO_WRITER, REDIS_PUBLISHER
 from bus.transport import subscribe
 from bus.transport.redis import admin as redis_admin
 from consumers.mongo_writer import open_messages
+from tests.support.broker import depth, empty
 from tests.support.command import COMMAND, chatbus
+from tests.support.dead_letters import bury
 from tests.support.events import posted
-from tests.support.letters import bury, depth, empty_queues
 from tests.support.wait import patience, wait_until
 
 DEAD = MONGO_WRITER.dead_letters
@@ -34,7 +35,7 @@ assert DEAD
 @pytest.fixture
 def publisher(broker_url: str) -> Iterator[Publisher]:
     """On empty queues."""
-    empty_queues(broker_url)
+    empty(broker_url)
     with closing(Publisher(broker_url)) as publisher:
         yield publisher
 

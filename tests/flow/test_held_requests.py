@@ -12,8 +12,8 @@ import pytest
 import requests
 
 from bus.topology import WEB_REQUESTS
+from tests.support.broker import waiting
 from tests.support.person import PASSWORD, Person
-from tests.support.queues import waiting
 from tests.support.stack import Stack
 from tests.support.wait import patience, wait_until
 

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
-import pika
 import pytest
 
 from bus import events, topology
@@ -18,10 +17,10 @@ from bus.message import Message
 from bus.publishing import Publisher
 from bus.transport import declare
 from tests.conftest import StartStack
+from tests.support.broker import consumers, waiting
 from tests.support.events import deleted, edited, posted
 from tests.support.page import Page, Shell
 from tests.support.person import Person
-from tests.support.queues import waiting
 from tests.support.rabbitmq import RabbitMQ
 from tests.support.wait import patience, wait_until
 
@@ -75,14 +74,6 @@ def poison(publisher: Publisher) -> None:
     )
 
 
-def consumers(broker_url: str) -> int:
-    """How many take from the queue."""
-    with pika.BlockingConnection(pika.URLParameters(broker_url)) as connection:
-        declared = connection.channel().queue_declare(QUEUE, passive=True)
-        count: int = declared.method.consumer_count
-        return count
-
-
 def found(database: Path) -> list[tuple[str, str]]:
     """What the page's query finds."""
     (query,) = PAGE.blocks("Into production", "sql")
@@ -119,7 +110,7 @@ def test_its_queue_is_made_filled_and_operated(
 
     shell.run(setting)
     with shell.running(start) as process:
-        wait_until(lambda: consumers(broker_url) == 1)
+        wait_until(lambda: consumers(broker_url, QUEUE) == 1)
         wait_until(lambda: found(index) == [row(new)])
         shell.run(fill)
         assert found(index) == [row(new)], "the old one was deleted"
@@ -127,7 +118,7 @@ def test_its_queue_is_made_filled_and_operated(
         assert found(index) == [row(new)]
 
         shell.run(pause)
-        wait_until(lambda: not consumers(broker_url))
+        wait_until(lambda: not consumers(broker_url, QUEUE))
         publish(publisher, edited(later, "even later bus"), later)
         poison(publisher)
         wait_until(lambda: waiting(broker_url, QUEUE) == 3)

@@ -26,8 +26,8 @@ from bus.transport.rabbitmq.stream import BATCH
 from consumers.mongo_writer import MongoWriter, open_messages
 from deploy.commands import trace
 from tests.support.command import chatbus
+from tests.support.dead_letters import TRACE, bury
 from tests.support.events import BOB, ROOM, added, deleted, edited, posted, posted_at
-from tests.support.letters import TRACE, bury
 from tests.support.person import Person
 from tests.support.rabbitmq import RabbitMQ
 from tests.support.servers import Redis

@@ -11,8 +11,8 @@ from bus.consuming import Consumer
 from bus.events import Event, MessagePosted
 from bus.message import Delivery
 from bus.publishing import Publisher
-from bus.topology import EVENT_QUEUES, MONGO_WRITER, Queue
-from bus.transport import connect_admin, subscribe
+from bus.topology import MONGO_WRITER, Queue
+from bus.transport import subscribe
 from tests.support.wait import patience, wait_until
 
 
@@ -34,16 +34,6 @@ class ListSink:
 
 def bodies(batch: Sequence[Event]) -> list[str]:
     return [event.data.body for event in batch if isinstance(event, MessagePosted)]
-
-
-def empty(url: str) -> None:
-    """Declares the event queues and removes all that lies on them and their dead letters."""
-    with closing(connect_admin(url)) as admin:
-        admin.declare(EVENT_QUEUES)
-        for queue in EVENT_QUEUES:
-            admin.purge(queue)
-            assert queue.dead_letters
-            admin.purge(queue.dead_letters)
 
 
 def publish(url: str, *sent: Event, queues: Sequence[Queue] = ()) -> None:
@@ -92,10 +82,3 @@ def dead_letters(url: str, number: int, queue: Queue = MONGO_WRITER) -> list[Del
         wait_until(received, what=f"{number} dead letters")
         source.ack(letters)
     return letters
-
-
-def depth(url: str, queue: Queue | None) -> int:
-    """How many messages lie on ``queue`` that no consumer has taken; 0 without a queue."""
-    assert queue
-    with closing(connect_admin(url)) as admin:
-        return admin.depth(queue) or 0

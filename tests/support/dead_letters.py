@@ -7,8 +7,7 @@ from bus.consuming.dead_letter import REFUSED, to_dead_letter
 from bus.events import Event
 from bus.message import Delivery, Message
 from bus.publishing import Publisher
-from bus.topology import EVENT_QUEUES, MONGO_WRITER, Queue
-from bus.transport import connect_admin
+from bus.topology import MONGO_WRITER, Queue
 
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
@@ -27,26 +26,6 @@ def bury(
         *(to_dead_letter(queue, _delivery(m), reason, ValueError(error), 3) for m in messages)
     )
     return [message.message_id for message in messages]
-
-
-def empty_queues(url: str) -> None:
-    """Declares the event queues, and empties them and their dead letters."""
-    admin = connect_admin(url)
-    admin.declare(EVENT_QUEUES)
-    for queue in EVENT_QUEUES:
-        admin.purge(queue)
-        assert queue.dead_letters
-        admin.purge(queue.dead_letters)
-    admin.close()
-
-
-def depth(url: str, queue: Queue) -> int:
-    """How many messages lie there that no consumer has taken."""
-    admin = connect_admin(url)
-    try:
-        return admin.depth(queue) or 0
-    finally:
-        admin.close()
 
 
 def _delivery(message: Message) -> Delivery:
