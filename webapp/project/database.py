@@ -24,8 +24,8 @@ def problem() -> str | None:
 def encoding_problems() -> list[str]:
     """Why MySQL would refuse an emoji, or store a question mark for it; empty when it does not.
 
-    MySQL's `utf8` and `latin1` lack most characters, and outside of strict mode the server stores
-    cut off what does not fit. Raises Django's database errors.
+    MySQL's `utf8` and `latin1` lack most characters, and outside of strict mode the server cuts
+    off what does not fit. Raises Django's database errors.
     """
     if connection.vendor != "mysql":
         return []
@@ -64,9 +64,11 @@ def _other_tables() -> list[str]:
 
 
 def _read_only() -> list[str]:
-    if connection.vendor == "mysql" and _row("SELECT @@global.read_only") != (0,):
-        return ["read-only"]
-    return []
+    if connection.vendor != "mysql":
+        return []
+    [value] = _row("SELECT @@global.read_only")
+    # Newer releases of MariaDB answer with a word.
+    return [] if value in (0, "OFF") else ["read-only"]
 
 
 def _row(sql: str) -> tuple[str | int, ...]:
