@@ -114,20 +114,20 @@ def _ask_stores(
 
 def _logged(environment: Environment, event_id: uuid.UUID, facts: Mapping[str, Any]) -> Answer:
     room_id = _room(facts)
-    return ask("Redis", lambda: message_lookup.logged(environment.redis_url(), room_id, event_id))
+    return ask(lambda: message_lookup.logged(environment.redis_url(), room_id, event_id))
 
 
 def _stored(environment: Environment, event_id: uuid.UUID, facts: Mapping[str, Any]) -> Answer:
-    return ask("MongoDB", partial(message_lookup.stored, environment, event_id, facts))
+    return ask(partial(message_lookup.stored, environment, event_id, facts))
 
 
 def _broker(environment: Environment) -> Callable[..., Answer]:
     """Asks the broker, unless it gave no answer the first time: a stalled one takes seconds."""
-    broker = ask("the broker", partial(message_lookup.broker, environment))
+    broker = ask(partial(message_lookup.broker, environment))
     if broker.state == "unknown":
         return lambda lookup, *arguments: broker
     url = environment.broker_url()
-    return lambda lookup, *arguments: ask("the broker", partial(lookup, url, *arguments))
+    return lambda lookup, *arguments: ask(partial(lookup, url, *arguments))
 
 
 def _facts(answers: Iterable[Answer], known: Mapping[str, Any] | None = None) -> dict[str, Any]:

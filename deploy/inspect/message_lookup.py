@@ -16,7 +16,7 @@ from bus import events
 from bus.admin.dead_letters import dead_queue, open_dead_letters
 from bus.consuming.backfill import CLOCK_SKEW
 from bus.consuming.dead_letter import DeadLetter
-from bus.errors import BrokerUnavailable, BusError, InvalidEvent, StoreUnavailable
+from bus.errors import BusError, InvalidEvent, StoreUnavailable, reason
 from bus.events import Event, MessageDeleted, MessageEdited
 from bus.message import Delivery
 from bus.rooms.log_search import find
@@ -27,7 +27,7 @@ from bus.topology import ARCHIVE, MONGO_WRITER, REDIS_PUBLISHER, Queue, pause_qu
 from bus.transport import connect_admin, depth, has_streams
 from bus.transport.rabbitmq.stream import read_stream
 
-LONGEST_REASON = 100
+LONGEST_REASON = 200
 # A person waits for the answer: less than what a consumer waits for the store.
 MONGO_SECONDS = 3.0
 
@@ -43,16 +43,12 @@ class Answer:
     facts: Mapping[str, Any] = field(default_factory=dict)
 
 
-def ask(place: str, lookup: Callable[[], Answer]) -> Answer:
-    """The answer of ``lookup``, or that ``place`` does not give one."""
+def ask(lookup: Callable[[], Answer]) -> Answer:
+    """The answer of ``lookup``, or why there is none: the text of an error names its server."""
     try:
         return lookup()
-    except (BrokerUnavailable, StoreUnavailable) as error:
-        cause = error.__cause__ or error
-        reason = " ".join(str(cause).split())[:LONGEST_REASON] or type(cause).__name__
-        return Answer("unknown", f"{place} cannot be reached: {reason}")
     except BusError as error:
-        return Answer("unknown", str(error))
+        return Answer("unknown", " ".join(reason(error).split())[:LONGEST_REASON])
 
 
 def broker(environment: Environment) -> Answer:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from argparse import ArgumentParser
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -14,8 +15,10 @@ from bus import events
 from bus.errors import BrokerUnavailable, StoreUnavailable
 from bus.publishing import Publisher
 from bus.rooms.log_writer import RoomLogWriter
+from bus.runtime.settings import Environment
 from bus.topology import EVENT_QUEUES
 from bus.transport import declare
+from deploy.commands import trace
 from deploy.local.child import Program
 from tests.conftest import run_server
 from tests.contract.chat import posted
@@ -72,6 +75,14 @@ def test_the_error_of_a_cluster_as_broker_says_what_it_is(nodes: list[ClusterNod
         pytest.raises(BrokerUnavailable, match=problem),
     ):
         publisher.publish(events.to_message(posted(uuid.uuid4())), timeout=LONG)
+
+
+def test_trace_says_so_too(nodes: list[ClusterNode], capsys: pytest.CaptureFixture[str]) -> None:
+    parser = ArgumentParser()
+    trace.add_arguments(parser)
+    arguments = parser.parse_args([str(events.new_id())])
+    assert trace.run(arguments, Environment({"BROKER_URL": nodes[0].url})) == 1
+    assert "this is a node of a Redis Cluster" in capsys.readouterr().out
 
 
 def _write_to_rooms_of_both(writer: RoomLogWriter) -> None:
