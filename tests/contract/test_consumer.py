@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +21,7 @@ from bus.runtime.backoff import Backoff
 from bus.topology import MONGO_WRITER, REDIS_PUBLISHER, WEB_REQUESTS
 from bus.transport import subscribe
 from bus.transport.rabbitmq.subscription import RabbitSubscription
+from bus.transport.redis.admin import taken_list
 from tests.support.broker import empty
 from tests.support.consuming import ListSink, consuming, dead_letters, publish
 from tests.support.events import posted
@@ -267,6 +269,31 @@ def test_who_opened_a_source_is_the_active_consumer_at_once(rabbitmq: RabbitMQ) 
         publish(url, posted())
         assert second.receive(10, 0.2) == []
         assert first.receive(10, 5)
+
+
+def test_on_redis_a_subscription_that_fails_leaves_no_connection(
+    redis_server: Redis, uncollected: None
+) -> None:
+    url = redis_server.fresh_database()
+    with closing(redis.Redis.from_url(url)) as client:
+        client.set(taken_list(MONGO_WRITER, "1"), "not a list")
+        for _ in range(3):
+            with pytest.raises(BrokerUnavailable, match="cannot return messages"):
+                subscribe(url, MONGO_WRITER, prefetch=1)
+
+        def connections() -> int:
+            database = url.rpartition("/")[2]
+            return sum(each["db"] == database for each in client.client_list())
+
+        wait_until(lambda: connections() == 1, what="only this test's connection is left")
+
+
+@pytest.fixture
+def uncollected() -> Iterator[None]:
+    """What has ended is not closed by the garbage collector's chance."""
+    gc.disable()
+    yield
+    gc.enable()
 
 
 def test_on_redis_a_message_of_any_priority_is_seen_at_once(redis_server: Redis) -> None:

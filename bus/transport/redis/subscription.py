@@ -53,7 +53,11 @@ class RedisSubscription:
         self._prefetch = prefetch
         self._unsettled = 0
         self._move = self._redis.register_script(_MOVE)
-        self._admin.return_unsettled(queue, instance)
+        try:
+            self._admin.return_unsettled(queue, instance)
+        except BrokerUnavailable:
+            self._admin.close()
+            raise
 
     def receive(self, limit: int, wait: float) -> list[Delivery]:
         limit = min(limit, self._prefetch - self._unsettled)
