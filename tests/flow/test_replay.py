@@ -60,8 +60,9 @@ def test_a_dropped_history_comes_back_id_by_id(backend: Stack) -> None:
         subscribed = socket.subscribe(room)
         drop_history(backend)
         assert alice.history(room) == []
-        assert f"{len(before):,} events would be replayed" in replay(
-            backend, "--into", "mongo_writer", "--dry-run"
+        # Of this room: other tests on this system may have published an event twice.
+        assert "30 events would be replayed" in replay(
+            backend, "--into", "mongo_writer", "--dry-run", "--room", room
         )
         assert documents(backend) == {}
         replay(backend, "--into", "mongo_writer", "--room", room)
@@ -113,12 +114,14 @@ def whole_log(person: Person, room: str, length: int) -> dict[str, Any]:
 @on_rabbitmq
 def test_a_time_span_selects(backend: Stack) -> None:
     alice = Person.registered(backend.base_url, "alice")
-    alice.make_room("garden")
+    room = alice.make_room("garden")
     now = datetime.now(UTC).isoformat()
-    output = replay(backend, "--into", "redis_publisher", "--dry-run", "--from", now)
+    selection = ["--into", "redis_publisher", "--dry-run", "--room", room]
+    output = replay(backend, *selection, "--from", now)
     assert "0 events would be replayed" in output
     assert "the archive begins with an event of 20" in output
-    assert "0 events" not in replay(backend, "--into", "redis_publisher", "--dry-run", "--to", now)
+    # The room was created, and its owner added.
+    assert "2 events would be replayed" in replay(backend, *selection, "--to", now)
 
 
 @on_rabbitmq
