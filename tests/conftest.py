@@ -30,6 +30,8 @@ __all__ = ["pytest_xdist_auto_num_workers", "pytest_xdist_make_scheduler"]
 
 AnyServer = TypeVar("AnyServer", bound=Server)
 StartStack = Callable[..., Stack]
+# The RabbitMQ nodes that run.
+NODES: list[RabbitMQ] = []
 MISSING = "server not installed: "
 
 
@@ -59,13 +61,28 @@ def redis_server() -> Iterator[Redis]:
 
 @pytest.fixture(scope="session")
 def rabbitmq() -> Iterator[RabbitMQ]:
-    yield from run_server(RabbitMQ())
+    yield from run_node()
 
 
 @pytest.fixture(scope="session")
 def breakable_rabbitmq() -> Iterator[RabbitMQ]:
     """Another node, which a test may stop, kill and starve, and must leave as it was."""
-    yield from run_server(RabbitMQ())
+    yield from run_node()
+
+
+def run_node() -> Iterator[RabbitMQ]:
+    for node in run_server(RabbitMQ()):
+        NODES.append(node)
+        yield node
+        NODES.remove(node)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def vhosts_of_module() -> Iterator[None]:
+    """What a module has left on RabbitMQ goes with it."""
+    yield
+    for node in NODES:
+        node.end_module()
 
 
 @pytest.fixture(scope="session")
@@ -149,7 +166,7 @@ def backend(
 
 def _real_servers(request: pytest.FixtureRequest) -> dict[str, str]:
     return {
-        "BROKER_URL": request.getfixturevalue("rabbitmq").fresh_vhost(NEEDED),
+        "BROKER_URL": request.getfixturevalue("rabbitmq").fresh_vhost(NEEDED, outlives_module=True),
         "REDIS_URL": request.getfixturevalue("redis_server").fresh_database(),
         "DATABASE_URL": request.getfixturevalue("mariadb").fresh_database(),
         "MONGO_URL": request.getfixturevalue("mongo_server")(),

@@ -23,7 +23,7 @@ from bus.transport.rabbitmq.subscription import RabbitSubscription
 from tests.support.broker import depth
 from tests.support.events import posted
 from tests.support.rabbitmq import RabbitMQ
-from tests.support.wait import wait_until
+from tests.support.wait import patience, wait_until
 
 
 @pytest.fixture
@@ -66,12 +66,12 @@ def test_how_much_was_read_is_known(url: str) -> None:
 
 
 def test_an_empty_archive_has_nothing(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stream, "ANSWER_SECONDS", 1.0)
+    monkeypatch.setattr(stream, "ANSWER_SECONDS", patience(1.0))
     assert read(url) == []
 
 
 def test_nothing_is_newer_than_the_future(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stream, "ANSWER_SECONDS", 1.0)
+    monkeypatch.setattr(stream, "ANSWER_SECONDS", patience(1.0))
     archive(url, 10)
     assert read(url, datetime.now(UTC) + timedelta(hours=1)) == []
 
@@ -91,7 +91,7 @@ def test_a_reader_that_takes_its_time_is_not_a_broker_that_stalls(
 def test_a_broker_that_stalls_is_not_the_end(
     rabbitmq: RabbitMQ, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stream, "ANSWER_SECONDS", 1.0)
+    monkeypatch.setattr(stream, "ANSWER_SECONDS", patience(1.0))
     monkeypatch.setattr(stream, "BATCH", 100)
     archive(url, 3_000)
     batches = read_stream(url, ARCHIVE)
@@ -105,7 +105,7 @@ def test_a_broker_that_stalls_at_once_does_not_have_nothing_newer(
 ) -> None:
     archive(url, 10)
     wait_until(lambda: depth(url, ARCHIVE), what="the broker has counted them")
-    monkeypatch.setattr(stream, "ANSWER_SECONDS", 1.0)
+    monkeypatch.setattr(stream, "ANSWER_SECONDS", patience(1.0))
     start = datetime.now(UTC) - timedelta(hours=1)
     with closing(StreamFeed(url, ARCHIVE, start, prefetch=5)) as source:
         monkeypatch.setattr(RabbitSubscription, "receive", lambda self, limit, wait: [])

@@ -57,7 +57,7 @@ class System:
         self.redis = redis
         self.mongo = mongo
         self.folder = folder
-        self.broker_url = rabbitmq.fresh_vhost(NEEDED)
+        self.broker_url = rabbitmq.fresh_vhost(NEEDED, outlives_module=True)
         self.stack = Stack(
             folder,
             {
