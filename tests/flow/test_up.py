@@ -134,6 +134,7 @@ def test_the_embedded_redis_never_drops_what_it_holds(stack: StartStack) -> None
     client = redis.Redis.from_url(stack().settings()["REDIS_URL"])
     assert client.config_get("maxmemory-policy")["maxmemory-policy"] == "noeviction"
     assert client.config_get("appendonly")["appendonly"] == "yes"
+    assert client.config_get("appendfsync")["appendfsync"] == "always"
 
 
 def test_data_survive_a_restart(stack: StartStack, tmp_path: Path) -> None:

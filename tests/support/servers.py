@@ -142,6 +142,8 @@ class Redis(Server):
             "requirepass": PASSWORD,
             "dir": self.folder,
             "appendonly": "yes",
+            # Else a slow disk delays the write to the file, and a kill loses what was answered.
+            "appendfsync": "always",
             "save": "",
             "databases": 1_000,
         }
