@@ -154,7 +154,11 @@ class Child:
 
     def _spawn(self) -> subprocess.Popen[bytes]:
         environment = dict(self.program.environment or os.environ)
-        environment["NOTIFY_SOCKET"] = self._address.replace("\0", "@")
+        # Nobody reads the notifications of a program that is asked. RabbitMQ, once ten of them
+        # wait, tries to send the next one in a loop that takes half a processor.
+        environment.pop("NOTIFY_SOCKET", None)
+        if not self.program.answers:
+            environment["NOTIFY_SOCKET"] = self._address.replace("\0", "@")
         with open(self.program.log or os.devnull, "ab") as log:
             return subprocess.Popen(
                 self.program.command,

@@ -20,6 +20,7 @@ import subprocess
 import sys
 import tempfile
 from abc import ABC, abstractmethod
+from dataclasses import replace
 from pathlib import Path
 from typing import Self
 
@@ -73,7 +74,7 @@ class Server(ABC):
 
     def __enter__(self) -> Self:
         try:
-            self._child = Child(self.program())
+            self._child = Child(replace(self.program(), answers=self.answers))
             self.start()
         except BaseException:
             self.close()

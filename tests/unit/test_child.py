@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import psutil
 import pytest
@@ -50,6 +51,16 @@ from bus.runtime.process import notify_ready
 notify_ready()
 signal.pause()
 """
+
+
+def test_a_program_that_is_asked_has_nobody_to_notify(tmp_path: Path) -> None:
+    text = "import os; print(os.environ.get('NOTIFY_SOCKET'))"
+    log = tmp_path / "log"
+    child = Child(Program("it", (sys.executable, "-c", text), log=log, answers=lambda: True))
+    child.start()
+    wait_until(child.has_exited)
+    child.close()
+    assert log.read_text() == "None\n"
 
 
 @pytest.mark.parametrize("child", [NOTIFIER], indirect=True)
