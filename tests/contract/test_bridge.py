@@ -6,6 +6,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import jwt
@@ -275,22 +276,22 @@ class TestRooms:
         self, bridge: Bridge, writer: RoomLogWriter, room_id: uuid.UUID
     ) -> None:
         count, sockets = 2_000, 12
-        with bridge.browser(ALICE, room_id) as first:
+        # Each reads as it comes: one that waits for the others would be a slow reader.
+        with bridge.browser(ALICE, room_id) as first, ThreadPoolExecutor(sockets + 1) as pool:
+            readers = [(first, 0, pool.submit(first.bodies, count))]
             publisher = threading.Thread(
                 target=lambda: [writer.append([posted(room_id, str(n))]) for n in range(count)]
             )
             publisher.start()
-            joiners = []
             for user_id in range(10, 10 + sockets):
                 browser = Browser(bridge.url)
                 browser.authenticate(user_id, room_id)
-                start = browser.subscribe(room_id)
-                joiners.append((browser, start["offset"]))
+                offset = browser.subscribe(room_id)["offset"]
+                readers.append((browser, offset, pool.submit(browser.bodies, count - offset)))
             assert publisher.is_alive(), "the joining did not fall into the stream"
             publisher.join()
-            assert first.bodies(count) == [str(n) for n in range(count)]
-            for browser, offset in joiners:
-                assert browser.bodies(count - offset) == [str(n) for n in range(offset, count)]
+            for browser, offset, reading in readers:
+                assert reading.result() == [str(n) for n in range(offset, count)]
                 browser.nothing_more()
                 browser.socket.close()
 

@@ -175,6 +175,8 @@ class RabbitMQ(Server):
             # Idle schedulers that spin would take the processors from what is tested.
             "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "+sbwt none +sbwtdcpu none +sbwtdio none",
             "RABBITMQ_ENABLED_PLUGINS_FILE": str(self.folder / "plugins"),
+            # The script then becomes the Erlang machine, which so ends with the tests.
+            "RUNNING_UNDER_SYSTEMD": "true",
         }
 
 
