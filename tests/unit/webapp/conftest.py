@@ -51,7 +51,7 @@ with mock.patch.dict(os.environ, SETTINGS):
 
 @pytest.fixture(autouse=True)
 def quick_passwords(settings: LazySettings) -> None:
-    """The real hasher takes half a second on purpose."""
+    """The real hasher takes its time on purpose."""
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
 

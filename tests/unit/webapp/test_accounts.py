@@ -5,12 +5,14 @@ import importlib
 import pytest
 from django.apps import apps
 from django.contrib.auth import get_user_model
+from django.contrib.auth.hashers import make_password
 from django.db import connection
 from django.test import Client
 
 from tests.unit.webapp.conftest import PASSWORD
 from webapp.accounts.addresses import normal_email
 from webapp.accounts.forms import RegisterForm
+from webapp.project import settings as project_settings
 from webapp.project.errors import InvalidInput
 
 pytestmark = pytest.mark.django_db
@@ -188,6 +190,19 @@ def test_a_wrong_password_does_not_log_in(client):
     response = client.post("/accounts/login/", {"username": FORM["email"], "password": "no"})
     assert "do not match" in response.content.decode()
     assert client.get("/rooms/").status_code == 302
+
+
+def test_a_password_that_an_older_hasher_kept_is_kept_anew_at_the_next_login(client, settings):
+    settings.PASSWORD_HASHERS = project_settings.PASSWORD_HASHERS
+    user = get_user_model().objects.create_user(FORM["email"], "Alice")
+    user.password = make_password(PASSWORD, hasher="pbkdf2_sha256")
+    user.save()
+    for _ in range(2):
+        client.post("/accounts/login/", {"username": FORM["email"], "password": PASSWORD})
+        assert client.get("/rooms/").status_code == 200
+        client.post("/accounts/logout/")
+        user.refresh_from_db()
+        assert user.password.startswith("argon2$argon2id$v=19$m=19456,t=2,p=1$")
 
 
 def test_logout_is_by_post_only(client):
