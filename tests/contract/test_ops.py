@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -19,6 +17,7 @@ from bus.runtime.ops_server import CLIENT_SECONDS, OpsServer, start_ops
 from bus.runtime.settings import Environment
 from bus.transport.broker_probe import BrokerProbe
 from tests.conftest import run_server
+from tests.support.freeze import frozen
 from tests.support.ports import HOST
 from tests.support.rabbitmq import RabbitMQ
 from tests.support.servers import Redis
@@ -141,10 +140,8 @@ def test_the_broker_is_asked_now(broker: RabbitMQ | Redis) -> None:
         wait_until(lambda: checks()["broker"] in outcomes, what=f"it is {outcomes}")
 
     assert checks() == {"broker": "ok"}
-    pid = broker.erlang_pid() if isinstance(broker, RabbitMQ) else broker.pid
-    os.kill(pid, signal.SIGSTOP)
-    tells("timeout", "unreachable")
-    os.kill(pid, signal.SIGCONT)
+    with frozen(broker.pid):
+        tells("timeout", "unreachable")
     tells("ok")
     broker.kill()
     tells("unreachable")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import gc
 import os
-import signal
 import socket
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import psutil
 import pytest
@@ -25,6 +25,7 @@ from bus.topology import Binding, Queue
 from bus.transport import Subscription, connect_admin, subscribe
 from bus.transport.rabbitmq.connection import RabbitChannel
 from tests.support.events import posted
+from tests.support.freeze import frozen
 from tests.support.ports import HOST, free_port
 from tests.support.rabbitmq import RabbitMQ
 from tests.support.wait import patience, wait_until
@@ -185,14 +186,10 @@ def test_a_stopped_broker_costs_the_deadline_and_no_more_and_is_never_a_false_ok
     url = rabbitmq.fresh_vhost()
     publisher = Publisher(url, [QUEUE])
     publisher.publish(to_queue(QUEUE.name, b"before"))
-    broker = rabbitmq.erlang_pid()
-    os.kill(broker, signal.SIGSTOP)
-    try:
+    with frozen(rabbitmq.pid):
         for _ in range(3):
             with pytest.raises((PublishTimeout, PublishExpired, BrokerUnavailable)):
                 publisher.publish(to_queue(QUEUE.name, b"stopped"), timeout=0.5)
-    finally:
-        os.kill(broker, signal.SIGCONT)
     wait_until(lambda: publishes(publisher, b"after"), what="publishing works again")
     source = subscribe(url, QUEUE, prefetch=10)
     bodies = take(source, 2)
@@ -210,24 +207,29 @@ def publishes(publisher: Publisher, body: bytes) -> bool:
     return True
 
 
-def test_connections_that_are_given_up_are_closed(rabbitmq: RabbitMQ) -> None:
+@contextmanager
+def no_garbage_collection() -> Iterator[None]:
+    """It would close a connection that the code has forgotten."""
     gc.disable()
-    url, broker = rabbitmq.fresh_vhost(), rabbitmq.erlang_pid()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
+def test_connections_that_are_given_up_are_closed(rabbitmq: RabbitMQ) -> None:
+    url = rabbitmq.fresh_vhost()
     before = connections_to(rabbitmq)
     publisher = Publisher(url, [QUEUE])
     publisher.publish(to_queue(QUEUE.name))
     assert connections_to(rabbitmq) == before + 1
-    os.kill(broker, signal.SIGSTOP)
-    try:
+    with frozen(rabbitmq.pid), no_garbage_collection():
         with pytest.raises((PublishTimeout, PublishExpired, BrokerUnavailable)):
             publisher.publish(to_queue(QUEUE.name), timeout=0.5)
         wait_until(lambda: connections_to(rabbitmq) == before, what="the connection is closed")
         with pytest.raises(BrokerUnavailable):
             RabbitChannel(url, heartbeat=0)
         assert connections_to(rabbitmq) == before
-    finally:
-        os.kill(broker, signal.SIGCONT)
-        gc.enable()
     publisher.close()
 
 

@@ -6,8 +6,6 @@ differently.
 
 from __future__ import annotations
 
-import os
-import signal
 import threading
 import uuid
 from collections.abc import Callable, Iterator
@@ -24,6 +22,7 @@ from deploy.local.child import Program
 from deploy.local.embedded import wheel_redis
 from tests.conftest import run_server
 from tests.contract.chat import added, posted, removed
+from tests.support.freeze import frozen
 from tests.support.servers import Redis, ServerMissing
 from tests.support.wait import wait_until
 
@@ -91,11 +90,8 @@ def not_allowed(server: Redis, client: redis.Redis) -> Iterator[None]:
 
 
 def stopped(server: Redis, client: redis.Redis) -> Iterator[None]:
-    os.kill(server.pid, signal.SIGSTOP)
-    try:
+    with frozen(server.pid):
         yield
-    finally:
-        os.kill(server.pid, signal.SIGCONT)
 
 
 def busy(server: Redis, client: redis.Redis) -> Iterator[None]:

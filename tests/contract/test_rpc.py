@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import socket
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -15,6 +14,7 @@ from bus.message import Message
 from bus.publishing import Publisher
 from bus.topology import WEB_REQUESTS
 from tests.contract.rpc_fixtures import Gateway, Site, broker, server, site
+from tests.support.freeze import frozen
 from tests.support.wait import wait_until
 
 __all__ = ["broker", "server", "site"]
@@ -296,14 +296,11 @@ def test_a_post_to_a_stalled_broker_is_answered_truthfully_and_published_once(
     gateway = site.gateway(GATEWAY_TIMEOUT="60")
     site.worker()
     assert gateway.get("/environ").status_code == 200
-    os.killpg(site.broker.server.pid, signal.SIGSTOP)
-    try:
+    with frozen(site.broker.server.pid):
         answer = pool.submit(gateway.request, "POST", "/stalled")
         wait_until(
             lambda: "may be on its queue" in gateway.output or answer.done(), what="the stall"
         )
-    finally:
-        os.killpg(site.broker.server.pid, signal.SIGCONT)
     status = answer.result().status_code
     assert (status, site.runs()[1:]) in [(200, ["POST /stalled"]), (503, [])]
 

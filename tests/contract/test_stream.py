@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
@@ -22,6 +19,7 @@ from bus.transport.rabbitmq.stream import StreamFeed, read_stream
 from bus.transport.rabbitmq.subscription import RabbitSubscription
 from tests.support.broker import depth
 from tests.support.events import posted
+from tests.support.freeze import frozen
 from tests.support.rabbitmq import RabbitMQ
 from tests.support.wait import patience, wait_until
 
@@ -96,7 +94,7 @@ def test_a_broker_that_stalls_is_not_the_end(
     archive(url, 3_000)
     batches = read_stream(url, ARCHIVE)
     assert next(batches)
-    with stopped(rabbitmq), pytest.raises(BrokerUnavailable):
+    with frozen(rabbitmq.pid), pytest.raises(BrokerUnavailable):
         list(batches)
 
 
@@ -121,13 +119,3 @@ def test_a_stream_of_which_nothing_comes_is_not_an_empty_one(
     monkeypatch.setattr(RabbitSubscription, "receive", lambda self, limit, wait: [])
     with pytest.raises(BrokerUnavailable, match="holds events"):
         read(url)
-
-
-@contextmanager
-def stopped(rabbitmq: RabbitMQ) -> Iterator[None]:
-    broker = rabbitmq.erlang_pid()
-    os.kill(broker, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        os.kill(broker, signal.SIGCONT)

@@ -9,18 +9,18 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pika
 import pika.exceptions
-import psutil
 import requests
 
 from bus.topology import CONSUMERS, Queue
 from deploy.local.child import Child, Program
 from tests.fault.bridges import running_bridge
+from tests.support.freeze import frozen
 from tests.support.load import Load
 from tests.support.person import Person
 from tests.support.rabbitmq import NEEDED, RabbitMQ
@@ -221,16 +221,3 @@ def down(server: Server) -> Iterator[None]:
         assert not server.answers()
     finally:
         server.start()
-
-
-@contextmanager
-def frozen(pid: int) -> Iterator[None]:
-    """Stopped by SIGSTOP until the block ends or kills it."""
-    process = psutil.Process(pid)
-    process.suspend()
-    try:
-        wait_until(lambda: process.status() == psutil.STATUS_STOPPED, what=f"{pid} is stopped")
-        yield
-    finally:
-        with suppress(psutil.NoSuchProcess):
-            process.resume()

@@ -10,7 +10,8 @@ import pika.exceptions
 import pytest
 
 from tests.fault.form import Form
-from tests.fault.system import System, down, frozen
+from tests.fault.system import System, down
+from tests.support.freeze import frozen
 from tests.support.load import Load
 from tests.support.rabbitmq import RabbitMQ
 from tests.support.wait import wait_until
@@ -59,7 +60,7 @@ def test_sigkill_and_restart(system: System, load: Load, form: Form) -> None:
 
 
 def test_sigstop(system: System, load: Load, form: Form) -> None:
-    with frozen(system.rabbitmq.erlang_pid()):
+    with frozen(system.rabbitmq.pid):
         refuses(load, form.stall)
     load.wait_for_accepted()
     load.settle()

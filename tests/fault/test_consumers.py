@@ -9,7 +9,8 @@ import pytest
 from bus.topology import EVENT_QUEUES, MONGO_WRITER, REDIS_PUBLISHER
 from tests.fault import poison
 from tests.fault.form import Form
-from tests.fault.system import System, frozen
+from tests.fault.system import System
+from tests.support.freeze import frozen
 from tests.support.load import Load
 from tests.support.wait import wait_until
 

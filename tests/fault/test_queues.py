@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from bus.topology import CONSUMERS
-from tests.fault.system import System, frozen
+from tests.fault.system import System
+from tests.support.freeze import frozen
 from tests.support.load import Load
 from tests.support.wait import wait_until
 

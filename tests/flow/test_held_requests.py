@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import signal
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
 
 import pytest
 import requests
 
 from bus.topology import WEB_REQUESTS
 from tests.support.broker import waiting
+from tests.support.freeze import frozen
 from tests.support.person import PASSWORD, Person
 from tests.support.stack import Stack
 from tests.support.wait import patience, wait_until
@@ -33,17 +32,6 @@ def alice(backend: Stack) -> Person:
 def pool() -> Iterator[ThreadPoolExecutor]:
     with ThreadPoolExecutor(CLIENTS) as executor:
         yield executor
-
-
-@contextmanager
-def stopped(stack: Stack, process: str) -> Iterator[int]:
-    """The process is stopped by SIGSTOP, and goes on afterwards unless it was killed."""
-    pid = stack.kill(process, signal.SIGSTOP)
-    try:
-        yield pid
-    finally:
-        if stack.processes().get(process) == pid:
-            stack.kill(process, signal.SIGCONT)
 
 
 def wait_until_held(stack: Stack, answers: Answers) -> None:
@@ -98,7 +86,7 @@ def test_pages_wait_while_the_worker_is_stopped(
 ) -> None:
     room = alice.make_room("garden")
     paths = [f"/rooms/{room}/", "/rooms/", f"/api/rooms/{room}/messages", "/static/chat/room.js"]
-    with stopped(backend, "request_worker"):
+    with frozen(backend.pid_of("request_worker")):
         answers = [pool.submit(alice.get, path) for path in paths * (CLIENTS // len(paths))]
         wait_until_held(backend, answers)
         done, _ = wait(answers, STOPPED_SECONDS, FIRST_COMPLETED)
@@ -110,7 +98,8 @@ def test_pages_wait_while_the_worker_is_stopped(
 def test_waiting_pages_outlive_their_worker(
     backend: Stack, alice: Person, pool: ThreadPoolExecutor
 ) -> None:
-    with stopped(backend, "request_worker") as pid:
+    pid = backend.pid_of("request_worker")
+    with frozen(pid):
         answers = [pool.submit(alice.get, "/rooms/") for _ in range(CLIENTS)]
         wait_until_held(backend, answers)
         assert not any(answer.done() for answer in answers)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 import threading
 import uuid
 from collections.abc import Callable, Iterator
@@ -15,6 +13,7 @@ import pytest
 
 from bus.topology import MONGO_WRITER
 from tests.support.command import chatbus
+from tests.support.freeze import frozen
 from tests.support.person import Person
 from tests.support.rabbitmq import RabbitMQ
 from tests.support.servers import MariaDB, Redis
@@ -122,22 +121,15 @@ def test_a_paused_consumer_a_growing_queue_and_their_age_are_shown(running: Stac
 
 def test_a_process_that_hangs_is_named(running: Stack):
     pid = running.processes()["mongo_writer"]
-    os.kill(pid, signal.SIGSTOP)
-    try:
+    with frozen(pid):
         report = status(running)
-    finally:
-        os.kill(pid, signal.SIGCONT)
     assert any("mongo_writer at" in problem for problem in report["problems"])
     eventually(lambda: status(running)["problems"] == [], "all is well again")
 
 
 def test_a_broker_that_stalls_holds_up_nothing(running: Stack, breakable_rabbitmq: RabbitMQ):
-    pid = breakable_rabbitmq.erlang_pid()
-    os.kill(pid, signal.SIGSTOP)
-    try:
+    with frozen(breakable_rabbitmq.pid):
         report = status(running)
-    finally:
-        os.kill(pid, signal.SIGCONT)
     stores = {store["name"]: store for store in report["stores"]}
     assert "BROKER_URL: " in "\n".join(report["problems"])
     assert stores["REDIS_URL"]["milliseconds"] is not None

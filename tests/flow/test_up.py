@@ -17,6 +17,7 @@ import requests
 from deploy.local.data_folder import running_settings
 from deploy.processes import PROCESSES
 from tests.support.command import chatbus
+from tests.support.freeze import frozen
 from tests.support.ports import HOST, free_ports, is_open
 from tests.support.stack import PORTS, Stack
 from tests.support.wait import patience, wait_until
@@ -220,14 +221,14 @@ def test_a_stop_while_it_starts_leaves_nothing(tmp_path: Path) -> None:
 
 
 def test_a_second_signal_forces(stack: StartStack) -> None:
-    """A process that does not stop by itself: stopped by SIGSTOP."""
+    """A frozen process does not stop by itself."""
     up = stack()
     processes = family(up)
-    up.kill("gateway", signal.SIGSTOP)
     up_process = psutil.Process(up.pid)
-    up_process.terminate()
-    with pytest.raises(subprocess.TimeoutExpired):
-        up.wait(1)
-    up_process.terminate()
-    assert up.wait(patience(5)) == 0
+    with frozen(up.pid_of("gateway")):
+        up_process.terminate()
+        with pytest.raises(subprocess.TimeoutExpired):
+            up.wait(1)
+        up_process.terminate()
+        assert up.wait(patience(5)) == 0
     wait_until(lambda: all_gone(processes), what="everything is gone")

@@ -18,6 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from bus.topology import EVENTS
 from deploy.processes import PROCESSES
 from tests.conftest import run_server
+from tests.support.freeze import frozen
 from tests.support.person import Person
 from tests.support.rabbitmq import RabbitMQ
 from tests.support.servers import MariaDB, Mongo, Redis, Server
@@ -250,12 +251,8 @@ def killed(server: Server) -> Iterator[None]:
 @contextmanager
 def stalled(server: Server) -> Iterator[None]:
     """It keeps its connections, takes new ones, and answers nothing."""
-    pid = server.erlang_pid() if isinstance(server, RabbitMQ) else server.pid
-    os.kill(pid, signal.SIGSTOP)
-    try:
+    with frozen(server.pid):
         yield
-    finally:
-        os.kill(pid, signal.SIGCONT)
 
 
 @pytest.mark.parametrize("fault", [killed, stalled])
