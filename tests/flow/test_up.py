@@ -6,7 +6,8 @@ import shutil
 import signal
 import socket
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import psutil
@@ -25,6 +26,8 @@ from tests.support.wait import patience, wait_until
 StartStack = Callable[..., Stack]
 EMBEDDED = {"redis", "mongo"}
 REDIS_6_2 = Path(__file__).parents[1] / "data" / "redis-6.2-appendonly.aof"
+STRANGE_NAME = """it's "my" data\\n? #%20;=ü"""
+GIVEN = {"BROKER_API_URL": f"http://{HOST}:1", "ARCHIVE": "0"}
 SERVER_URLS = ("BROKER_URL", "REDIS_URL", "DATABASE_URL", "MONGO_URL")
 
 
@@ -57,8 +60,18 @@ def refused(folder: Path, port: int, **settings: str) -> str:
     return stack.output
 
 
-def test_ready_means_that_everything_runs_and_answers(stack: StartStack) -> None:
-    up = stack()
+@pytest.fixture(scope="module")
+def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """In a folder that was there before, that others may enter, and that has a strange name."""
+    folder = tmp_path_factory.mktemp("up") / STRANGE_NAME
+    (folder / "data").mkdir(mode=0o755, parents=True)
+    with closing(Stack(folder, GIVEN)) as running:
+        running.start()
+        running.wait_until_ready()
+        yield running
+
+
+def test_ready_means_that_everything_runs_and_answers(up: Stack) -> None:
     assert set(up.processes()) == {*PROCESSES, *EMBEDDED}
     for address in (up.base_url, up.gateway_url, up.bridge_url):
         assert address in up.output
@@ -76,21 +89,8 @@ def test_given_servers_are_used_and_missing_ones_started(backend: Stack) -> None
     assert requests.get(f"{backend.base_url}/health/ready", timeout=patience(10)).status_code == 200
 
 
-def test_what_the_other_commands_need_is_found_by_data(stack: StartStack) -> None:
-    given = {"BROKER_API_URL": f"http://{HOST}:1", "ARCHIVE": "0"}
-    up = stack(**given)
-    assert given.items() <= running_settings(up.data).items()
-
-
-def test_sigterm_stops_all_and_leaves_nothing(stack: StartStack) -> None:
-    up = stack()
-    processes = family(up)
-    assert len(processes) >= len(PROCESSES) + len(EMBEDDED)
-    assert up.stop() == 0
-    assert all_gone(processes)
-    assert not (up.data / "environment").exists()
-    assert not (up.data / "processes.json").exists()
-    assert "Traceback" not in up.output
+def test_what_the_other_commands_need_is_found_by_data(up: Stack) -> None:
+    assert GIVEN.items() <= running_settings(up.data).items()
 
 
 def test_sigkill_of_the_supervisor_leaves_nothing(stack: StartStack) -> None:
@@ -102,8 +102,7 @@ def test_sigkill_of_the_supervisor_leaves_nothing(stack: StartStack) -> None:
 
 
 @pytest.mark.parametrize("name", ["bridge", "web", "redis"])
-def test_a_killed_child_starts_again_with_a_line_that_says_so(stack: StartStack, name: str) -> None:
-    up = stack()
+def test_a_killed_child_starts_again_with_a_line_that_says_so(up: Stack, name: str) -> None:
     killed = up.kill(name)
     assert up.wait_until_replaced(name, killed) != killed
     assert f"{name} was killed by SIGKILL; it starts again in " in up.output
@@ -121,24 +120,22 @@ def _answers(client: redis.Redis) -> bool:
         return False
 
 
-def test_what_it_writes_is_for_its_owner_alone(stack: StartStack, tmp_path: Path) -> None:
-    """Also in a folder that was there before, and that others may enter."""
-    data = tmp_path / "data"
-    data.mkdir(mode=0o755)
-    up = stack(folder=tmp_path)
+def test_what_it_writes_is_for_its_owner_alone(up: Stack) -> None:
     files = [path for path in up.data.rglob("*") if path.is_file()]
     assert up.data / "chatbus.sqlite3" in files
     assert [path for path in files if path.stat().st_mode & 0o077] == []
 
 
-def test_the_embedded_redis_never_drops_what_it_holds(stack: StartStack) -> None:
-    client = redis.Redis.from_url(stack().settings()["REDIS_URL"])
+def test_the_embedded_redis_never_drops_what_it_holds(up: Stack) -> None:
+    client = redis.Redis.from_url(up.settings()["REDIS_URL"])
     assert client.config_get("maxmemory-policy")["maxmemory-policy"] == "noeviction"
     assert client.config_get("appendonly")["appendonly"] == "yes"
     assert client.config_get("appendfsync")["appendfsync"] == "always"
 
 
-def test_data_survive_a_restart(stack: StartStack, tmp_path: Path) -> None:
+def test_sigterm_leaves_only_the_data_which_survive_a_restart(
+    stack: StartStack, tmp_path: Path
+) -> None:
     """Also those of Redis 6.2, which was the embedded one once."""
     old = tmp_path / "data" / "redis" / "appendonly.aof"
     old.parent.mkdir(parents=True)
@@ -146,7 +143,13 @@ def test_data_survive_a_restart(stack: StartStack, tmp_path: Path) -> None:
     up = stack(folder=tmp_path)
     redis.Redis.from_url(up.settings()["REDIS_URL"]).set("kept", "yes")
     keys = (up.data / "secrets").read_text()
+    processes = family(up)
+    assert len(processes) >= len(PROCESSES) + len(EMBEDDED)
     assert up.stop() == 0
+    assert all_gone(processes)
+    assert not (up.data / "environment").exists()
+    assert not (up.data / "processes.json").exists()
+    assert "Traceback" not in up.output
     (tmp_path / "log").unlink()
     again = stack(folder=tmp_path)
     client = redis.Redis.from_url(again.settings()["REDIS_URL"], decode_responses=True)
@@ -159,16 +162,16 @@ def test_data_survive_a_restart(stack: StartStack, tmp_path: Path) -> None:
     assert (again.data / "secrets").read_text() == keys
 
 
-def test_a_folder_may_have_any_name(stack: StartStack, tmp_path: Path) -> None:
+def test_a_folder_may_have_any_name(up: Stack) -> None:
     """Redis reads the path in a file with rules of its own, SQLite as a part of a URL."""
-    folder = tmp_path / """it's "my" data\\n? #%20;=ü"""
-    folder.mkdir()
-    up = stack(folder=folder)
     assert (up.data / "redis" / "redis.log").exists()
     assert list((up.data / "redis").glob("appendonlydir/*"))
     assert (up.data / "chatbus.sqlite3").exists()
-    status = chatbus("status", "--data", str(up.data))
-    assert "all is well" in status.stdout, status.stdout + status.stderr
+    wait_until(lambda: is_well(up), what="all is well")
+
+
+def is_well(up: Stack) -> bool:
+    return "all is well" in chatbus("status", "--data", str(up.data)).stdout
 
 
 @pytest.mark.parametrize("offset", [0, 1, 2, PORTS - 1])
@@ -180,8 +183,7 @@ def test_a_taken_port_is_named(tmp_path: Path, offset: int) -> None:
     assert "--port" in line
 
 
-def test_a_second_up_on_the_same_folder_names_the_first(stack: StartStack, tmp_path: Path) -> None:
-    up = stack()
+def test_a_second_up_on_the_same_folder_names_the_first(up: Stack, tmp_path: Path) -> None:
     other = Stack(tmp_path, {})
     other.data = up.data
     other.start()
