@@ -190,9 +190,9 @@ def test_a_stop_does_not_wait_for_a_sink_that_is_down(
 def test_a_standby_goes_on_where_the_active_consumer_ended(rabbitmq: RabbitMQ) -> None:
     url = rabbitmq.fresh_vhost()
     active = subscribe(url, REDIS_PUBLISHER, prefetch=20)
-    wait_until(lambda: active.receive(1, 0.1) or consumers(rabbitmq, url) == 1)
+    wait_until(lambda: active.receive(1, 0.1) or subscribed(rabbitmq, url) == 1)
     standby = subscribe(url, REDIS_PUBLISHER, prefetch=20)
-    wait_until(lambda: standby.receive(1, 0.1) or consumers(rabbitmq, url) == 2)
+    wait_until(lambda: standby.receive(1, 0.1) or subscribed(rabbitmq, url) == 2)
     publisher = Publisher(url, topology.EVENT_QUEUES)
     publisher.publish(*(events.to_message(posted(f"{number}")) for number in range(60)))
     publisher.close()
@@ -213,10 +213,9 @@ def test_a_standby_goes_on_where_the_active_consumer_ended(rabbitmq: RabbitMQ) -
     assert bodies == [f"{number}" for number in range(60)]
 
 
-def consumers(rabbitmq: RabbitMQ, url: str) -> int:
-    """How many there are on a virtual host, those on standby too."""
-    listed = rabbitmq.ctl("list_consumers", "--vhost", url.rpartition("/")[2], "queue_name")
-    return listed.count("chat.")
+def subscribed(rabbitmq: RabbitMQ, url: str) -> int:
+    """How many consumers the queue has, those on standby too."""
+    return len(rabbitmq.subscriptions(url.rpartition("/")[2], REDIS_PUBLISHER.name))
 
 
 def test_what_a_stopped_consumer_had_in_hand_comes_again_first_and_marked(

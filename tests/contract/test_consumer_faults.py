@@ -47,8 +47,7 @@ def delete(url: str, queue: Queue) -> None:
 
 def both_subscribe(rabbitmq: RabbitMQ, url: str) -> bool:
     """Whether the active consumer and a standby do: to a client the queue counts the active one."""
-    listed = rabbitmq.ctl("list_consumers", "--vhost", url.rpartition("/")[2], "queue_name")
-    return listed.count(REDIS_PUBLISHER.name) == 2
+    return len(rabbitmq.subscriptions(url.rpartition("/")[2], REDIS_PUBLISHER.name)) == 2
 
 
 def stored(url: str) -> int:

@@ -24,7 +24,8 @@ from tests.contract.rpc_fixtures import Broker, Site, broker, server, site
 from tests.support.broker import depth, empty
 from tests.support.consuming import ListSink, consuming, publish
 from tests.support.events import posted
-from tests.support.rabbitmq import RabbitMQ, silent_leader
+from tests.support.rabbitmq import RabbitMQ
+from tests.support.rabbitmq_faults import silent_leader
 from tests.support.wait import patience, wait_until
 
 __all__ = ["broker", "server", "site"]

@@ -31,6 +31,7 @@ from bus.transport import connect_admin, declare, subscribe
 from tests.support.ports import HOST, free_port
 from tests.support.proxy import Proxy
 from tests.support.rabbitmq import RabbitMQ
+from tests.support.rabbitmq_faults import alarm
 from tests.support.wait import patience, wait_until
 
 QUEUE = Queue("test.faults", (Binding(EVENTS, "room.#"),), {"x-queue-type": "quorum"})
@@ -127,27 +128,6 @@ def works_again(publisher: Publisher) -> None:
     wait_until(publishes, what="publishing works again")
 
 
-class Alarm:
-    """An alarm of the broker; one of memory or of disk."""
-
-    def __init__(self, rabbitmq: RabbitMQ, kind: str) -> None:
-        self._rabbitmq = rabbitmq
-        self._word = {"memory": "set_vm_memory_high_watermark", "disk": "set_disk_free_limit"}[kind]
-        self._on, self._off = {"memory": ("0", "0.4"), "disk": ("1000000GB", "50MB")}[kind]
-        self.reason = kind
-
-    def __enter__(self) -> None:
-        self._rabbitmq.ctl(self._word, self._on)
-        wait_until(self._reported, what="the alarm is on")
-
-    def __exit__(self, *exception: object) -> None:
-        self._rabbitmq.ctl(self._word, self._off)
-        wait_until(lambda: not self._reported(), what="the alarm is off")
-
-    def _reported(self) -> bool:
-        return self.reason in self._rabbitmq.ctl("eval", "rabbit_alarm:get_alarms().")
-
-
 @pytest.mark.parametrize("kind", ["memory", "disk"])
 def test_a_blocked_broker_is_noticed_at_once_and_then_nothing_is_sent(
     breakable_rabbitmq: RabbitMQ,
@@ -164,7 +144,7 @@ def test_a_blocked_broker_is_noticed_at_once_and_then_nothing_is_sent(
 
     idle = publish(url)
     idle.check()
-    with Alarm(breakable_rabbitmq, kind):
+    with alarm(breakable_rabbitmq, kind):
         for error in (PublishUnconfirmed, BrokerBlocked):
             with pytest.raises(error, match=kind):
                 idle.check()
@@ -286,7 +266,6 @@ def break_broker(rabbitmq: RabbitMQ, fault: str) -> None:
             rabbitmq.ctl("stop_app")
             rabbitmq.ctl("start_app")
         case "kill":
-            os.kill(rabbitmq.erlang_pid(), signal.SIGKILL)
             rabbitmq.kill()
             rabbitmq.start()
 

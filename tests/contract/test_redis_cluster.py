@@ -22,7 +22,7 @@ from deploy.commands import trace
 from deploy.local.child import Program
 from tests.conftest import run_server
 from tests.contract.chat import posted
-from tests.support.ports import HOST
+from tests.support.ports import HOST, free_port
 from tests.support.servers import Redis
 from tests.support.wait import wait_until
 
@@ -31,9 +31,15 @@ LONG = 120.0
 
 
 class ClusterNode(Redis):
+    def __init__(self) -> None:
+        super().__init__()
+        self.bus_port = free_port()
+
     def program(self) -> Program:
         program = super().program()
-        return replace(program, command=(*program.command, "--cluster-enabled", "yes"))
+        # The nodes' own port is the other one and 10,000 by default, which may be taken.
+        cluster = ("--cluster-enabled", "yes", "--cluster-port", str(self.bus_port))
+        return replace(program, command=(*program.command, *cluster))
 
 
 @pytest.fixture
@@ -50,7 +56,7 @@ def _join(first: ClusterNode, second: ClusterNode) -> None:
     with redis.Redis.from_url(first.url) as one, redis.Redis.from_url(second.url) as other:
         one.execute_command("CLUSTER ADDSLOTS", *range(half))
         other.execute_command("CLUSTER ADDSLOTS", *range(half, SLOTS))
-        one.execute_command("CLUSTER MEET", HOST, second.port)
+        one.execute_command("CLUSTER MEET", HOST, second.port, second.bus_port)
         for client in (one, other):
             wait_until(lambda client=client: _is_whole(client), what="the nodes are a cluster")
 

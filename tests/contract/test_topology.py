@@ -28,7 +28,8 @@ from deploy.commands import topology as command
 from tests.support.broker import waiting
 from tests.support.events import posted
 from tests.support.ports import HOST, free_port
-from tests.support.rabbitmq import RabbitMQ, silent_leader
+from tests.support.rabbitmq import RabbitMQ
+from tests.support.rabbitmq_faults import silent_leader
 from tests.support.servers import Redis
 from tests.support.wait import wait_until
 

@@ -116,11 +116,7 @@ class System:
 
     def subscriptions(self, queue: Queue) -> dict[str, bool]:
         """The channels of all consumers of ``queue``, and whether each is active."""
-        rows = self.ctl(
-            "list_consumers", "--no-table-headers", "queue_name", "channel_pid", "active"
-        )
-        found = [row.split("\t") for row in rows.splitlines()]
-        return {channel: active == "true" for name, channel, active in found if name == queue.name}
+        return self.rabbitmq.subscriptions(self.vhost, queue.name)
 
     def wait_until_holding(self, queue: Queue) -> None:
         """Waits until messages stay on ``queue`` though it has a consumer: that one is frozen,

@@ -7,13 +7,11 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 import socket
 import subprocess
-import uuid
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 
-import psutil
 import requests
 
 from deploy.local.child import Child, Program
@@ -24,18 +22,12 @@ from tests.support.wait import patience, wait_until
 # The wrapper in /usr/sbin wants root or the user rabbitmq; the script that it calls does not.
 SCRIPTS = "/usr/lib/rabbitmq/bin"
 USER = "guest"
-# Suspends the leader of a quorum queue, and resumes it when the file is gone.
-_SILENCE = """
-{{ok, Queue}} = rabbit_amqqueue:lookup(rabbit_misc:r(<<"{vhost}">>, queue, <<"{queue}">>)),
-{{Leader, _}} = amqqueue:get_pid(Queue),
-Watch = fun Look() ->
-    case filelib:is_file("{held}") of
-        true -> timer:sleep(20), Look();
-        false -> sys:resume(Leader)
-    end
-end,
-ok = sys:suspend(Leader),
-spawn(Watch).
+_SUBSCRIPTIONS = """
+lists:flatten([
+    io_lib:format("~p=~p ", [proplists:get_value(Key, Consumer) || Key <- [channel_pid, active]])
+    || Consumer <- rabbit_amqqueue:consumers_all(<<"{vhost}">>),
+    rabbit_misc:r(<<"{vhost}">>, queue, <<"{queue}">>) == proplists:get_value(queue_name, Consumer)
+])
 """
 # To configure, write and read all that chatbus uses, by docs/operating.md.
 NEEDED = r"^(chat|web)\.|^amq\.default$"
@@ -105,11 +97,32 @@ class RabbitMQ(Server):
             timeout=patience(60),
         ).stdout
 
-    def erlang_pid(self) -> int:
-        """The process id of the Erlang machine itself; ``pid`` is that of the script around it."""
-        family = psutil.Process(self.pid), *psutil.Process(self.pid).children(recursive=True)
-        [machine] = [each.pid for each in family if each.name() == "beam.smp"]
-        return machine
+    def evaluate(self, expression: str) -> str:
+        """What an Erlang expression gives inside the node, as text. Raises AssertionError.
+
+        By erl_call, because rabbitmqctl takes most of a second of processor time for its own
+        start (https://www.erlang.org/doc/apps/erl_interface/erl_call_cmd.html).
+        """
+        place = ("-address", f"{HOST}:{self._distribution_port}")
+        cookie = ("-c", (self.folder / ".erlang.cookie").read_text())
+        called = subprocess.run(
+            [executable("erl_call"), *place, *cookie, "-e"],
+            check=False,
+            input=f"{expression}.\n",
+            capture_output=True,
+            text=True,
+            timeout=patience(60),
+        )
+        assert called.stdout.startswith("{ok, "), called.stdout + called.stderr
+        return called.stdout.removeprefix("{ok, ").removesuffix("}")
+
+    def subscriptions(self, vhost: str, queue: str) -> dict[str, bool]:
+        """The channels of all consumers of ``queue``, and whether each is active."""
+        found = self.evaluate(_SUBSCRIPTIONS.format(vhost=vhost, queue=queue))
+        return {
+            channel: active == "true"
+            for channel, active in re.findall(r"(<\S+>)=(true|false)", found)
+        }
 
     def program(self) -> Program:
         server = executable("rabbitmq-server", SCRIPTS)
@@ -178,20 +191,3 @@ class RabbitMQ(Server):
             # The script then becomes the Erlang machine, which so ends with the tests.
             "RUNNING_UNDER_SYSTEMD": "true",
         }
-
-
-@contextmanager
-def silent_leader(rabbit: RabbitMQ, url: str, queue: str) -> Iterator[None]:
-    """While the block runs, RabbitMQ can only guess what is on quorum queue ``queue``.
-
-    The node itself lets the leader go on, within a moment of the end of the block: rabbitmqctl
-    may take longer on a busy machine than a client waits for an answer.
-    """
-    held = rabbit.folder / f"held-{uuid.uuid4().hex}"
-    held.touch()
-    vhost = url.rpartition("/")[2]
-    rabbit.ctl("eval", _SILENCE.format(vhost=vhost, queue=queue, held=held))
-    try:
-        yield
-    finally:
-        held.unlink()
