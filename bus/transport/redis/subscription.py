@@ -28,12 +28,15 @@ CHECK_SECONDS = 1.0
 # Redis counts whole milliseconds, and reads less than one as no bound at all.
 SHORTEST_WAIT = 0.01
 
+# From the lists of all priorities to that of the taken messages, which is the last key.
 _MOVE = """
-local moved = {}
-for i = 1, tonumber(ARGV[1]) do
-  local message = redis.call('LMOVE', KEYS[1], KEYS[2], 'RIGHT', 'LEFT')
-  if not message then break end
-  moved[i] = message
+local moved, taken = {}, KEYS[#KEYS]
+for i = 1, #KEYS - 1 do
+  while #moved < tonumber(ARGV[1]) do
+    local message = redis.call('LMOVE', KEYS[i], taken, 'RIGHT', 'LEFT')
+    if not message then break end
+    moved[#moved + 1] = message
+  end
 end
 return moved
 """
@@ -123,9 +126,7 @@ class RedisSubscription:
 
     def _take(self, limit: int) -> list[bytes]:
         """Up to ``limit`` messages, the most urgent first, without waiting."""
-        taken: list[bytes] = []
-        for source in self._lists:
-            taken += self._move(keys=[source, self._taken], args=[limit - len(taken)])
+        taken: list[bytes] = self._move(keys=[*self._lists, self._taken], args=[limit])
         return taken
 
     def _wait(self, seconds: float) -> list[bytes]:
