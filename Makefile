@@ -26,7 +26,8 @@ FUZZED := tests/unit/bridge/test_transport_fuzz.py tests/contract/test_bridge_fr
 
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --no-compile \
+	--constraint constraints.txt
 
 .DEFAULT_GOAL := help
 .PHONY: help run redis-server check unit test test-313 fault lint bench bench-fanout servers mysqlclient clean

@@ -9,7 +9,8 @@
 # their server are skipped, and `chatbus up` names the server that it needs.
 set -euo pipefail
 
-PACKAGES=(rabbitmq-server redis-server mariadb-server libmariadb-dev pkg-config gcc python3-dev chromium)
+PACKAGES=(rabbitmq-server redis-server mariadb-server libmariadb-dev pkg-config gcc python3-dev
+    chromium-headless-shell)
 NEEDED_BY="the tests"
 if [ $# -gt 0 ]; then
     PACKAGES=("$@")
