@@ -7,7 +7,7 @@ from typing import Any
 import dj_database_url
 
 from bus.errors import SettingError
-from bus.runtime.settings import Environment
+from bus.runtime.settings import Environment, hosts
 from bus.ticket import KeySet
 
 _DATABASE_OPTIONS: dict[str, dict[str, Any]] = {
@@ -43,6 +43,7 @@ def settings_from(environment: Environment) -> dict[str, Any]:
         "ALLOWED_HOSTS": list(environment.allowed_hosts()),
         "CSRF_TRUSTED_ORIGINS": list(environment.origins()),
         "DATABASES": {"default": _database(environment.url("DATABASE_URL"))},
+        "ADDRESSES_COUNT_AS_CONFIRMED": _is_for_this_machine(environment),
         "SESSION_COOKIE_SECURE": secure_cookies,
         "CSRF_COOKIE_SECURE": secure_cookies,
     }
@@ -59,3 +60,13 @@ def _database(url: str) -> dict[str, Any]:
     if "ssl" in options:
         options["ssl_mode"] = "VERIFY_IDENTITY"
     return database | {"OPTIONS": options}
+
+
+def _is_for_this_machine(environment: Environment) -> bool:
+    """Whether only people of this machine can reach any listener, as far as this process knows.
+
+    A listener that is not set may be anywhere: of the gateway, a worker has no setting. A name
+    that is not loopback's means a proxy in front.
+    """
+    listeners = [environment.text(f"{name}_HOST", "") for name in ("WEB", "GATEWAY", "BRIDGE")]
+    return all(map(hosts.is_loopback, (*listeners, *environment.allowed_hosts())))

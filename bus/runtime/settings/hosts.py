@@ -85,6 +85,15 @@ def ip_network(text: str) -> str:
     return str(_parsed(ipaddress.ip_network, text, "is not a network; its host bits must be zero"))
 
 
+def is_loopback(host: str) -> bool:
+    """Whether ``host``, a name or an IP address, is reached only from the machine itself."""
+    bare = host.removeprefix("[").removesuffix("]")
+    try:
+        return ipaddress.ip_address(bare).is_loopback
+    except ValueError:
+        return bare == "localhost"
+
+
 def _split_scheme(text: str, schemes: tuple[str, ...]) -> tuple[str, str]:
     scheme, found, rest = text.partition("://")
     if not found or scheme.lower() not in schemes:

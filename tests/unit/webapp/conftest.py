@@ -153,11 +153,15 @@ class Browser(Client):
 
 @pytest.fixture
 def browser(transactional_db: None, broker: Broker) -> Callable[[str], Browser]:
-    """Makes a logged-in user by name; the e-mail address is ``<name>@example.org``."""
+    """Makes a logged-in user by name; the confirmed address is ``<name>@example.org``."""
+    from allauth.account.models import EmailAddress
+
     from webapp.accounts.models import User
 
     def make(name: str) -> Browser:
-        return Browser(User.objects.create_user(f"{name}@example.org", name, PASSWORD))
+        user = User.objects.create_user(f"{name}@example.org", name, PASSWORD)
+        EmailAddress.objects.create(user=user, email=user.email, primary=True, verified=True)
+        return Browser(user)
 
     return make
 

@@ -72,3 +72,26 @@ def test_mysql_by_tls_verifies_the_host_name() -> None:
         assert options["charset"] == "utf8mb4"
     assert "ssl_mode" not in read()["DATABASES"]["default"]["OPTIONS"]
     assert read()["DATABASES"]["default"]["PASSWORD"] == "pass/word"
+
+
+LOOPBACK = {"WEB_HOST": "127.0.0.1", "BRIDGE_HOST": "::1", "GATEWAY_HOST": "localhost"}
+
+
+def test_addresses_count_as_confirmed_while_everything_listens_on_loopback() -> None:
+    assert read(**LOOPBACK)["ADDRESSES_COUNT_AS_CONFIRMED"]
+    assert read(**LOOPBACK, ALLOWED_HOSTS="127.0.0.1,[::1]")["ADDRESSES_COUNT_AS_CONFIRMED"]
+
+
+@pytest.mark.parametrize(
+    "elsewhere",
+    [
+        {"WEB_HOST": "0.0.0.0"},
+        {"BRIDGE_HOST": "192.0.2.1"},
+        {"GATEWAY_HOST": ""},
+        {"ALLOWED_HOSTS": "localhost,chat.example.org"},
+        {"ALLOWED_HOSTS": ".localhost"},
+        {"ALLOWED_HOSTS": "*"},
+    ],
+)
+def test_they_do_not_where_others_may_come_in(elsewhere: dict[str, str]) -> None:
+    assert not read(**LOOPBACK | elsewhere)["ADDRESSES_COUNT_AS_CONFIRMED"]
