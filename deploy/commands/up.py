@@ -130,6 +130,8 @@ def _settings(
         "ALLOWED_ORIGINS": ",".join(f"http://{authority(name, port)}" for name, port in sites),
         "BRIDGE_URL": f"ws://{{host}}:{ports['bridge']}/",
     }
+    if not given.get("EMAIL_URL"):
+        ours["MAIL_FOLDER"] = str(folder.path / "mail")
     settings = {name: given.get(name) or value for name, value in ours.items()}
     settings |= {name: given[name] for name in (*URLS, *BROKER_SETTINGS) if given.get(name)}
     for listener, port in ports.items():

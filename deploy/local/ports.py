@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from bus.errors import SettingError
+from bus.runtime.settings import Environment
 from deploy.processes import PROCESSES
 
 HIGHEST_PORT = 65_535
@@ -48,6 +49,7 @@ def show(
         "Redis": _without_password(settings["REDIS_URL"]),
         "MongoDB": _without_password(settings["MONGO_URL"]),
         "Database": _without_password(settings["DATABASE_URL"]),
+        "Mail": _mail(settings),
         "Health and metrics": settings["OPS_TARGETS"].replace(",", " "),
         "Data folder": str(data),
     }
@@ -56,6 +58,15 @@ def show(
     else:
         print("\n".join(f"{name}: {value}" for name, value in rows.items()))
     print(f"chatbus is ready after {seconds:.1f} s. Ctrl-C stops it.", flush=True)
+
+
+def _mail(settings: Mapping[str, str]) -> str:
+    folder = settings.get("MAIL_FOLDER")
+    if not folder:
+        return "by EMAIL_URL"
+    if Environment(settings).is_for_this_machine():
+        return f"in the folder {folder}; addresses count as confirmed"
+    return f"in the folder {folder}; invitations by address wait for a mail server: set EMAIL_URL"
 
 
 def _print_table(rows: Mapping[str, str]) -> None:

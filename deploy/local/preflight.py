@@ -10,7 +10,7 @@ from bus.errors import RetryableError, SettingError
 from bus.runtime.settings import Environment
 from bus.ticket import KeySet
 from deploy.local.ports import authority
-from deploy.processes import bridge_workers
+from deploy.processes import bridge_workers, load
 
 REACH_SECONDS = 5.0
 URLS = ("DATABASE_URL", "BROKER_URL", "REDIS_URL", "MONGO_URL")
@@ -41,6 +41,8 @@ def check_settings(environment: Environment) -> None:
         more = "run several with: chatbus run bridge --workers N"
         raise SettingError("BRIDGE_WORKERS", f"chatbus up runs one bridge; {more}")
     environment.ca_file()
+    if environment.values.get("EMAIL_URL"):
+        load("webapp.mail.transport", extra="web").transport_from(environment)
     environment.allowed_hosts()
     environment.origins()
     environment.bridge_url()

@@ -76,6 +76,7 @@ def test_ready_means_that_everything_runs_and_answers(up: Stack) -> None:
     for address in (up.base_url, up.gateway_url, up.bridge_url):
         assert address in up.output
     assert requests.get(f"{up.base_url}/health/live", timeout=patience(10)).status_code == 200
+    assert f"{up.data / 'mail'}; addresses count as confirmed" in up.output
     page = requests.get(f"{up.gateway_url}/accounts/login/", timeout=patience(10))
     assert page.status_code == 200
     assert is_open(up.port + 1)

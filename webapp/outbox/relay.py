@@ -1,6 +1,7 @@
 """The process ``outbox_relay``: publishes events and log-outs that requests have left behind.
 
 A request publishes what it has committed, unless the broker or Redis is away, or the process dies.
+All mails are left to this process. A thread sends them: a slow mail server delays no event.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
 from bus.errors import PermanentError, RetryableError
@@ -28,9 +30,21 @@ def main(environment: Environment) -> None:
     """Sweeps until SIGTERM or SIGINT; waits while the database, the broker or Redis is away."""
     setup()
     stop = stop_event()
-    with closing(start_ops(environment, ready=Probes(_checks()))):
-        notify_ready()
-        run(stop)
+    from webapp.mail import sender
+
+    with (
+        closing(start_ops(environment, ready=Probes(_checks()))),
+        ThreadPoolExecutor(1, "mail") as pool,
+    ):
+        mails = pool.submit(sender.run, stop)
+        # Neither part runs on without the other: the process ends, and is started again.
+        mails.add_done_callback(lambda _: stop.set())
+        try:
+            notify_ready()
+            run(stop)
+        finally:
+            stop.set()
+        mails.result()
 
 
 def _checks() -> dict[str, Check]:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from email.utils import parseaddr
 from typing import Any
 
 import dj_database_url
+from django.core.exceptions import ValidationError
+from django.core.validators import validate_email
 
 from bus.errors import SettingError
-from bus.runtime.settings import Environment, hosts
+from bus.runtime.settings import Environment
 from bus.ticket import KeySet
+from webapp.mail.transport import transport_from
 
 _DATABASE_OPTIONS: dict[str, dict[str, Any]] = {
     # IMMEDIATE: a transaction that reads and then writes waits for its turn instead of failing.
@@ -43,7 +47,9 @@ def settings_from(environment: Environment) -> dict[str, Any]:
         "ALLOWED_HOSTS": list(environment.allowed_hosts()),
         "CSRF_TRUSTED_ORIGINS": list(environment.origins()),
         "DATABASES": {"default": _database(environment.url("DATABASE_URL"))},
-        "ADDRESSES_COUNT_AS_CONFIRMED": _is_for_this_machine(environment),
+        "ADDRESSES_COUNT_AS_CONFIRMED": environment.is_for_this_machine(),
+        "MAIL_TRANSPORT": transport_from(environment),
+        "DEFAULT_FROM_EMAIL": _sender(environment),
         "SESSION_COOKIE_SECURE": secure_cookies,
         "CSRF_COOKIE_SECURE": secure_cookies,
     }
@@ -62,11 +68,15 @@ def _database(url: str) -> dict[str, Any]:
     return database | {"OPTIONS": options}
 
 
-def _is_for_this_machine(environment: Environment) -> bool:
-    """Whether only people of this machine can reach any listener, as far as this process knows.
-
-    A listener that is not set may be anywhere: of the gateway, a worker has no setting. A name
-    that is not loopback's means a proxy in front.
-    """
-    listeners = [environment.text(f"{name}_HOST", "") for name in ("WEB", "GATEWAY", "BRIDGE")]
-    return all(map(hosts.is_loopback, (*listeners, *environment.allowed_hosts())))
+def _sender(environment: Environment) -> str:
+    """EMAIL_FROM, without which no mail server would take a mail."""
+    default = None if environment.text("EMAIL_URL", "").startswith("smtp") else "chatbus@localhost"
+    sender = environment.text("EMAIL_FROM", default)
+    try:
+        validate_email(parseaddr(sender)[1])
+    except ValidationError:
+        accepted = "chat@example.org or Chat <chat@example.org>"
+        raise SettingError(
+            "EMAIL_FROM", f"is no address; accepted is one such as {accepted}"
+        ) from None
+    return sender

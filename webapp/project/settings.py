@@ -30,6 +30,7 @@ INSTALLED_APPS = [
     "webapp.rooms",
     "webapp.invitations",
     "webapp.outbox",
+    "webapp.mail",
     "webapp.chat",
     "webapp.history",
 ]
@@ -76,6 +77,7 @@ AUTH_PASSWORD_VALIDATORS = [
 ACCOUNT_USER_MODEL_USERNAME_FIELD = None
 ACCOUNT_LOGIN_METHODS = {"email"}
 ACCOUNT_SIGNUP_FIELDS = ["email*", "password1*", "password2*"]
+EMAIL_BACKEND = "webapp.mail.queue.Queue"
 LOGIN_URL = "accounts:login"
 LOGIN_REDIRECT_URL = "rooms:list"
 LOGOUT_REDIRECT_URL = "accounts:login"

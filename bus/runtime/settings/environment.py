@@ -129,6 +129,15 @@ class Environment:
         default = "127.0.0.1,localhost,[::1]"
         return self._each("ALLOWED_HOSTS", hosts.allowed_host, accepted, default)
 
+    def is_for_this_machine(self) -> bool:
+        """Whether only people of this machine can reach any listener, as far as this process knows.
+
+        A listener that is not set may be anywhere: of the gateway, a worker has no setting. A name
+        that is not loopback's means a proxy in front.
+        """
+        listeners = [self.text(f"{name}_HOST", "") for name in ("WEB", "GATEWAY", "BRIDGE")]
+        return all(map(hosts.is_loopback, (*listeners, *self.allowed_hosts())))
+
     def proxies(self, name: str, *, networks: bool) -> tuple[str, ...]:
         """IP addresses; with ``networks`` whole networks too."""
         if networks:

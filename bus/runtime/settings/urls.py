@@ -91,6 +91,7 @@ RULES = {
         },
         hint="put a proxy in front of several servers",
     ),
+    "EMAIL_URL": UrlRules({"smtp": frozenset({"starttls"}), "smtps": frozenset()}, needs_host=True),
 }
 """By setting."""
 
@@ -196,6 +197,8 @@ def _unknown(word: str, known: frozenset[str]) -> str:
 def _check_value(word: str, value: str) -> None:
     if word == "db" and not re.fullmatch("[0-9]+", value):
         raise UrlError("names no database of Redis; accepted is its number")
+    if word == "starttls" and value not in ("0", "1"):
+        raise UrlError(f"has starttls={value[:40]!r}; accepted are 0 and 1")
     if word == "ssl_mode" and value != "VERIFY_IDENTITY":
         raise UrlError(f"has ssl_mode={value[:40]!r}; accepted is VERIFY_IDENTITY{_NO_CHOICE}")
     # pymongo only warns of another value, and connects without TLS.

@@ -41,6 +41,8 @@ def read(**values: str) -> dict[str, object]:
         ("BRIDGE_URL", "ws://h/#here"),
         *(("BRIDGE_URL", f"{scheme}://u:hunt@hunter2@h/") for scheme in ("ws", "amqp")),
         *((name, "https://u:hunter2@h") for name in ("ALLOWED_ORIGINS", "ALLOWED_HOSTS")),
+        *(("EMAIL_FROM", sender) for sender in ("nobody", "a@b@c", "Chat <>")),
+        ("EMAIL_URL", "smtp://u:hunter2@h"),
         ("DEBUG", "perhaps"),
         ("SECURE_COOKIES", "perhaps"),
         *(("ALLOWED_HOSTS", host) for host in ("https://a", "a:80", "*.example.org", "a/b")),
@@ -95,3 +97,10 @@ def test_addresses_count_as_confirmed_while_everything_listens_on_loopback() -> 
 )
 def test_they_do_not_where_others_may_come_in(elsewhere: dict[str, str]) -> None:
     assert not read(**LOOPBACK | elsewhere)["ADDRESSES_COUNT_AS_CONFIRMED"]
+
+
+def test_a_mail_server_needs_a_sender() -> None:
+    with pytest.raises(SettingError, match="EMAIL_FROM: is not set"):
+        read(EMAIL_URL="smtp://h")
+    given = read(EMAIL_URL="smtp://h", EMAIL_FROM="Chat <chat@example.org>")
+    assert given["DEFAULT_FROM_EMAIL"] == "Chat <chat@example.org>"

@@ -1,0 +1,1 @@
+"""Mails wait in the database until a mail server, or a folder, has taken them."""
