@@ -8,7 +8,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 PAGES = (ROOT / "docs" / "settings.md", ROOT / "docs" / "gateway.md")
 PACKAGES = ("bus", "webapp", "consumers", "bridge", "deploy")
-METHODS = "text|integer|seconds|flag|words|url|optional_url|secret|proxies|_each|_canonical"
+METHODS = "text|integer|seconds|flag|words|url|optional_url|secrets?|proxies|_each|_canonical"
 READ = re.compile(rf"\b(?:{METHODS})\(\s*\"([A-Z][A-Z_]+)\"")
 
 

@@ -2,6 +2,7 @@
 
 A request publishes what it has committed, unless the broker or Redis is away, or the process dies.
 All mails are left to this process. A thread sends them: a slow mail server delays no event.
+It also deletes login sessions that have expired.
 """
 
 from __future__ import annotations
@@ -57,13 +58,16 @@ def run(stop: threading.Event) -> None:
     from django.db import Error, close_old_connections
 
     from webapp.outbox import logouts
+    from webapp.outbox.expired_sessions import ExpiredSessions
 
     backoff = Backoff(SWEEP_SECONDS)
+    expired_sessions = ExpiredSessions()
     delay, position = SWEEP_SECONDS, 0
     while not stop.wait(delay):
         try:
             position = sweep(position)
             logouts.publish_waiting()
+            expired_sessions.delete()
             delay = SWEEP_SECONDS
             backoff.reset()
         except (RetryableError, Error) as error:

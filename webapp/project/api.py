@@ -10,9 +10,7 @@ import msgspec
 from django.conf import settings
 from django.core.exceptions import RequestDataTooBig
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
-from django.utils.decorators import method_decorator
 from django.views import View
-from django.views.decorators.cache import never_cache
 
 from bus.errors import RetryableError
 from webapp.accounts.models import User
@@ -38,7 +36,6 @@ class UserRequest(HttpRequest):
     user: User
 
 
-@method_decorator(never_cache, name="dispatch")
 class ApiView(View):
     """Base of the API's views. Answers 401 to requests without a log-in."""
 

@@ -14,6 +14,8 @@ from bus.runtime.settings import Environment
 from bus.ticket import KeySet
 from webapp.mail.transport import transport_from
 
+# A year, as OWASP's ASVS 5.0 asks for (3.4.1).
+HSTS_SECONDS = 31_536_000
 _DATABASE_OPTIONS: dict[str, dict[str, Any]] = {
     # IMMEDIATE: a transaction that reads and then writes waits for its turn instead of failing.
     "sqlite3": {
@@ -32,7 +34,11 @@ _DATABASE_OPTIONS: dict[str, dict[str, Any]] = {
 
 def settings_from(environment: Environment) -> dict[str, Any]:
     """chatbus's and Django's settings by name. Raises SettingError."""
-    secure_cookies = environment.flag("SECURE_COOKIES", False)
+    https = environment.flag("HTTPS", False)
+    if https:
+        _check_addresses(environment)
+    if environment.text("SECURE_COOKIES", ""):
+        raise SettingError("SECURE_COOKIES", "is gone; HTTPS=1 secures the cookies, and more")
     return {
         "BROKER_URL": environment.broker_url(),
         "BROKER_API_URL": environment.broker_api_url(),
@@ -44,15 +50,44 @@ def settings_from(environment: Environment) -> dict[str, Any]:
         "BRIDGE_URL": environment.bridge_url(),
         "DEBUG": environment.flag("DEBUG", False),
         "SECRET_KEY": environment.secret("SECRET_KEY"),
+        "SECRET_KEY_FALLBACKS": list(environment.secrets("SECRET_KEY_FALLBACKS")),
         "ALLOWED_HOSTS": list(environment.allowed_hosts()),
         "CSRF_TRUSTED_ORIGINS": list(environment.origins()),
         "DATABASES": {"default": _database(environment.url("DATABASE_URL"))},
         "ADDRESSES_COUNT_AS_CONFIRMED": environment.is_for_this_machine(),
         "MAIL_TRANSPORT": transport_from(environment),
         "DEFAULT_FROM_EMAIL": _sender(environment),
-        "SESSION_COOKIE_SECURE": secure_cookies,
-        "CSRF_COOKIE_SECURE": secure_cookies,
+        **_transport(https),
     }
+
+
+def _transport(https: bool) -> dict[str, Any]:
+    """With ``https``, browsers reach the site in no other way, and are told never to try.
+
+    Browsers take a cookie whose name begins with ``__Host-`` from this host by https alone, so
+    that no neighbour in its domain can plant one (RFC 6265bis, section 4.1.3.2).
+    """
+    prefix = "__Host-" if https else ""
+    return {
+        "SECURE_SSL_REDIRECT": https,
+        "SECURE_HSTS_SECONDS": HSTS_SECONDS if https else 0,
+        "SECURE_HSTS_INCLUDE_SUBDOMAINS": https,
+        "SESSION_COOKIE_SECURE": https,
+        "SESSION_COOKIE_NAME": f"{prefix}sessionid",
+        "CSRF_COOKIE_SECURE": https,
+        "CSRF_COOKIE_NAME": f"{prefix}csrftoken",
+    }
+
+
+def _check_addresses(environment: Environment) -> None:
+    """Raises SettingError for an address of the site that is not one of https."""
+    reason = "and HTTPS is on; accepted is"
+    bridge = environment.bridge_url()
+    if not bridge.startswith("wss:"):
+        raise SettingError("BRIDGE_URL", f"is {bridge}, {reason} one that starts with wss://")
+    for origin in environment.origins():
+        if not origin.startswith("https:"):
+            raise SettingError("ALLOWED_ORIGINS", f"has {origin}, {reason} https:// alone")
 
 
 def _database(url: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Middleware for all requests: trace, metrics, Content-Security-Policy."""
+"""Middleware for all requests: trace, metrics, caching, https, Content-Security-Policy."""
 
 from __future__ import annotations
 
@@ -7,10 +7,13 @@ import time
 from collections.abc import Callable
 
 from csp.middleware import CSPMiddleware, PolicyParts
+from django.conf import settings
 from django.http import HttpRequest, HttpResponseBase
 
 from bus.runtime import trace
 from webapp.project.bridge import bridge_origin
+from webapp.project.error_pages import API_PREFIX, error_answer
+from webapp.project.errors import Forbidden
 from webapp.project.metrics import HTTP_REQUESTS, HTTP_SECONDS
 
 logger = logging.getLogger(__name__)
@@ -44,6 +47,37 @@ def _count(request: HttpRequest, response: HttpResponseBase, seconds: float) -> 
     method = request.method if request.method in METHODS else "other"
     HTTP_REQUESTS.labels(method, f"{response.status_code // 100}xx").inc()
     HTTP_SECONDS.labels(method).observe(seconds)
+
+
+class NoStore:
+    """Keeps browsers and proxies from storing a response, unless it says how long they may.
+
+    Static files do. All else may be private: Back, after a log-out, would show it.
+    """
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
+        self._get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        response = self._get_response(request)
+        response.headers.setdefault("Cache-Control", "no-store")
+        return response
+
+
+class ApiByHttps:
+    """Refuses calls of the API in the clear, which Django's SecurityMiddleware would redirect.
+
+    A program whose calls were redirected would go on sending its secrets in the clear.
+    """
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
+        self._get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        is_call = request.path.startswith(API_PREFIX)
+        if is_call and settings.SECURE_SSL_REDIRECT and not request.is_secure():
+            return error_answer(request, Forbidden("Call the API by https.", "https_required"))
+        return self._get_response(request)
 
 
 class ContentSecurityPolicy(CSPMiddleware):

@@ -36,6 +36,8 @@ INSTALLED_APPS = [
 ]
 MIDDLEWARE = [
     "webapp.project.middleware.Watching",
+    "webapp.project.middleware.NoStore",
+    "webapp.project.middleware.ApiByHttps",
     "django.middleware.security.SecurityMiddleware",
     "webapp.project.middleware.ContentSecurityPolicy",
     "whitenoise.middleware.WhiteNoiseMiddleware",
@@ -82,6 +84,10 @@ LOGIN_URL = "accounts:login"
 LOGIN_REDIRECT_URL = "rooms:list"
 LOGOUT_REDIRECT_URL = "accounts:login"
 
+# Balancers ask for the health by plain HTTP.
+SECURE_REDIRECT_EXEMPT = [r"^health/"]
+# Whether browsers preload HSTS is for the owner of the whole domain to decide.
+SILENCED_SYSTEM_CHECKS = ["security.W021"]
 SESSION_COOKIE_HTTPONLY = CSRF_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
 CSRF_FAILURE_VIEW = "webapp.project.error_pages.csrf_failure"

@@ -146,15 +146,11 @@ class Environment:
 
     def secret(self, name: str) -> str:
         """A key for signing, long and varied enough not to be guessed."""
-        value = self.text(name)
-        is_default = value.startswith("django-insecure-")
-        if len(value) < MIN_SECRET or len(set(value)) < MIN_DIFFERENT or is_default:
-            raise SettingError(
-                name,
-                f"can be guessed; accepted are {MIN_SECRET} random characters or more, "
-                "as `openssl rand -base64 36` prints them",
-            )
-        return value
+        return _strong(name, self.text(name))
+
+    def secrets(self, name: str) -> tuple[str, ...]:
+        """Keys as ``secret`` accepts them, separated by commas."""
+        return tuple(_strong(name, word) for word in self.words(name))
 
     def _each(
         self, name: str, canonical: Callable[[str], str], accepted: str, default: str = ""
@@ -162,6 +158,17 @@ class Environment:
         """The words of a list, each once, in the form in which they are compared."""
         words = self.words(name, default)
         return tuple(dict.fromkeys(_canonical(name, word, canonical, accepted) for word in words))
+
+
+def _strong(name: str, value: str) -> str:
+    is_default = value.startswith("django-insecure-")
+    if len(value) < MIN_SECRET or len(set(value)) < MIN_DIFFERENT or is_default:
+        raise SettingError(
+            name,
+            f"can be guessed; accepted are {MIN_SECRET} random characters or more, "
+            "as `openssl rand -base64 48` prints them",
+        )
+    return value
 
 
 def _canonical(name: str, value: str, canonical: Callable[[str], str], accepted: str) -> str:

@@ -41,7 +41,7 @@ SETTINGS = {
     "TICKET_KEYS": f"test:{'k' * 32}",
     "ALLOWED_HOSTS": "testserver,chat.example.org",
     "BRIDGE_URL": "",
-    "SECURE_COOKIES": "",
+    "HTTPS": "",
     "DEBUG": "",
 }
 # Only while the settings are read: other suites start processes with settings of their own.

@@ -44,7 +44,9 @@ def read(**values: str) -> dict[str, object]:
         *(("EMAIL_FROM", sender) for sender in ("nobody", "a@b@c", "Chat <>")),
         ("EMAIL_URL", "smtp://u:hunter2@h"),
         ("DEBUG", "perhaps"),
-        ("SECURE_COOKIES", "perhaps"),
+        ("HTTPS", "perhaps"),
+        ("SECURE_COOKIES", "1"),
+        ("SECRET_KEY_FALLBACKS", f"{'0123456789abcdef' * 2},short-key"),
         *(("ALLOWED_HOSTS", host) for host in ("https://a", "a:80", "*.example.org", "a/b")),
         *(("ALLOWED_ORIGINS", origin) for origin in ("a.example", "https://*.example", "null")),
     ],
@@ -104,3 +106,18 @@ def test_a_mail_server_needs_a_sender() -> None:
         read(EMAIL_URL="smtp://h")
     given = read(EMAIL_URL="smtp://h", EMAIL_FROM="Chat <chat@example.org>")
     assert given["DEFAULT_FROM_EMAIL"] == "Chat <chat@example.org>"
+
+
+def test_https_takes_no_address_that_is_plain_http() -> None:
+    secure = {"HTTPS": "1", "BRIDGE_URL": "wss://{host}/ws", "ALLOWED_ORIGINS": "https://a.example"}
+    assert read(**secure)["SESSION_COOKIE_SECURE"]
+    with pytest.raises(SettingError, match=r"^BRIDGE_URL: .* starts with wss://"):
+        read(**secure | {"BRIDGE_URL": ""})
+    with pytest.raises(SettingError, match=r"^ALLOWED_ORIGINS: has http://b\.example"):
+        read(**secure | {"ALLOWED_ORIGINS": "https://a.example,http://b.example"})
+
+
+def test_old_keys_are_still_accepted_for_signatures() -> None:
+    assert read()["SECRET_KEY_FALLBACKS"] == []
+    old = ["0123456789abcdef0123456789abcdef", "fedcba9876543210fedcba9876543210"]
+    assert read(SECRET_KEY_FALLBACKS=", ".join(old))["SECRET_KEY_FALLBACKS"] == old

@@ -8,12 +8,13 @@ from datetime import timedelta
 
 import pytest
 from django.conf import settings
+from django.contrib.sessions.models import Session
 from django.db import InterfaceError, OperationalError, transaction
 from django.utils import timezone
 
 from bus.errors import BrokerUnavailable, PublishRefused
 from bus.publishing import Publisher
-from webapp.outbox import relay, services
+from webapp.outbox import expired_sessions, relay, services
 from webapp.outbox.models import OutboxEvent
 from webapp.rooms.services import add_member, create_room
 
@@ -139,6 +140,24 @@ def test_the_relay_leaves_young_rows_to_their_request(browser, broker):
     age_rows()
     relay.sweep()
     assert OutboxEvent.objects.count() == 0
+
+
+def test_the_relay_deletes_sessions_that_have_expired(transactional_db, monkeypatch):
+    monkeypatch.setattr(expired_sessions, "BATCH", 2)
+    now = timezone.now()
+    for number in range(5):
+        Session.objects.create(session_key=f"old{number}", expire_date=now - timedelta(seconds=1))
+    Session.objects.create(session_key="valid", expire_date=now + timedelta(days=1))
+
+    class StopWhenDeleted:
+        sweeps = 0
+
+        def wait(self, seconds):
+            self.sweeps += 1
+            return self.sweeps > 10 or Session.objects.count() == 1
+
+    relay.run(StopWhenDeleted())
+    assert [session.session_key for session in Session.objects.all()] == ["valid"]
 
 
 @pytest.mark.parametrize("error", [InterfaceError, OperationalError])

@@ -113,9 +113,15 @@ def test_unknown_pages_are_404_pages(client):
     assert "Go to your rooms" in response.content.decode()
 
 
-def test_the_api_is_never_cached(room):
+def test_no_page_and_no_answer_is_stored(room, client):
+    """Back, after a log-out, would show it."""
     owner, path = room
-    assert "no-store" in owner.send("GET", path).headers["Cache-Control"]
+    page = path.removeprefix("/api") + "/"
+    responses = [owner.get(address) for address in (path, f"{path}/members", "/rooms/", page)]
+    responses += [client.get(address) for address in (path, page, "/nonsense/", "/health/live")]
+    responses += [client.get("/rooms/", headers={"Host": "evil.example"})]
+    assert {response.headers["Cache-Control"] for response in responses} == {"no-store"}
+    assert [response.status_code for response in responses] == [200] * 4 + [401, 302, 404, 200, 400]
 
 
 @pytest.mark.parametrize(
