@@ -11,13 +11,14 @@ from bus.ticket import LIFETIME
 from webapp.chat.services import post_message
 from webapp.chat.sessions import session_name
 from webapp.history.selectors import DEFAULT_LIMIT, MAX_LIMIT, Range, history_page
-from webapp.project.api import ApiView, UserRequest, read_json, read_limit, read_uuid
+from webapp.project.api import ApiView, UserRequest, compressed, read_json, read_limit, read_uuid
 from webapp.project.bridge import bridge_url
 from webapp.project.errors import InvalidInput
 from webapp.rooms.selectors import membership_of, room_ids_of
 
 
 class MessagesView(ApiView):
+    @compressed
     def get(self, request: UserRequest, room_id: uuid.UUID) -> HttpResponse:
         membership_of(request.user, room_id)
         messages, has_more = history_page(room_id, _range(request))

@@ -10,7 +10,9 @@ import msgspec
 from django.conf import settings
 from django.core.exceptions import RequestDataTooBig
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
+from django.utils.decorators import method_decorator
 from django.views import View
+from django.views.decorators.gzip import gzip_page
 
 from bus.errors import RetryableError
 from webapp.accounts.models import User
@@ -28,6 +30,14 @@ from webapp.project.errors import (
 logger = logging.getLogger(__name__)
 
 RETRY_AFTER = 1
+
+compressed = method_decorator(gzip_page)
+"""For a method whose answer has no secret beside text of people who may not read all of it.
+
+The length of a compressed answer, which TLS does not hide, tells such people when their text
+resembles the secret (https://breachattack.com). So the list of somebody's rooms, to which others
+may add a room with a name of their choice, is not compressed.
+"""
 
 
 class UserRequest(HttpRequest):

@@ -40,7 +40,7 @@ MIDDLEWARE = [
     "webapp.project.middleware.ApiByHttps",
     "django.middleware.security.SecurityMiddleware",
     "webapp.project.middleware.ContentSecurityPolicy",
-    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "webapp.project.static_files.StaticFiles",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -109,10 +109,9 @@ CONTENT_SECURITY_POLICY = {
 DATA_UPLOAD_MAX_MEMORY_SIZE = 64 * 1024
 DATA_UPLOAD_MAX_NUMBER_FIELDS = 50
 
-# Static files come from the apps' folders, so there is no build step. Browsers ask again after a
-# minute and get 304 while the file's time is the same.
 STATIC_URL = "/static/"
-WHITENOISE_USE_FINDERS = True
+STORAGES = {"staticfiles": {"BACKEND": "webapp.project.static_files.HashedFiles"}}
+# For those asked for by their plain names; the hashed ones never change.
 WHITENOISE_MAX_AGE = 60
 WHITENOISE_ALLOW_ALL_ORIGINS = False
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from django.http import HttpResponse, JsonResponse
 
-from webapp.project.api import ApiView, UserRequest, read_json, read_limit, read_number
+from webapp.project.api import ApiView, UserRequest, compressed, read_json, read_limit, read_number
 from webapp.rooms import selectors, services
 from webapp.rooms.models import Membership
 
@@ -30,6 +30,7 @@ class RoomView(ApiView):
 
 
 class MembersView(ApiView):
+    @compressed
     def get(self, request: UserRequest, room_id: uuid.UUID) -> HttpResponse:
         """Members by user id: ``?after=<user id>&limit=`` (1 to 200, 100 by default)."""
         selectors.membership_of(request.user, room_id)

@@ -54,6 +54,19 @@ def bodies(answer):
     return [message["body"] for message in answer["messages"]]
 
 
+def test_only_what_all_its_writers_may_read_is_compressed(stored):
+    """The length of anything else would tell one of them what the others wrote (BREACH)."""
+    owner, path, _ = stored
+    room = path.removesuffix("/messages")
+    for _ in range(3):
+        owner.send("POST", "/api/rooms", {"name": "A name that makes the list long " * 3})
+    encodings = {
+        address: owner.send("GET", address, Accept_Encoding="gzip").get("Content-Encoding")
+        for address in (path, "/api/rooms", room.removeprefix("/api") + "/")
+    }
+    assert list(encodings.values()) == ["gzip", None, None]
+
+
 def test_the_latest_page_is_newest_last(stored):
     owner, path, message_ids = stored
     answer = owner.send("GET", f"{path}?limit=3").json()

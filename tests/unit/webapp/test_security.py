@@ -122,14 +122,3 @@ def test_no_page_and_no_answer_is_stored(room, client):
     responses += [client.get("/rooms/", headers={"Host": "evil.example"})]
     assert {response.headers["Cache-Control"] for response in responses} == {"no-store"}
     assert [response.status_code for response in responses] == [200] * 4 + [401, 302, 404, 200, 400]
-
-
-@pytest.mark.parametrize(
-    ("path", "type_"),
-    [("chat/room.js", "text/javascript"), ("project/base.css", "text/css")],
-)
-def test_static_files_are_served_without_a_build_step(client, path, type_):
-    response = client.get(f"/static/{path}")
-    assert response.status_code == 200
-    assert response.headers["Content-Type"].startswith(type_)
-    assert response.headers["Cache-Control"] == "max-age=60, public"
