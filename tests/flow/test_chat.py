@@ -122,7 +122,7 @@ def test_any_process_may_be_killed_and_nothing_accepted_is_lost(
 def test_a_log_out_ends_the_sockets_of_that_session_only(site: str) -> None:
     alice = Person.registered(site, "alice")
     elsewhere = Person(site, "alice")
-    elsewhere.submit("/accounts/login/", username=alice.email, password=PASSWORD)
+    elsewhere.submit("/accounts/login/", login=alice.email, password=PASSWORD)
     room = alice.make_room("garden")
     with alice.open_socket() as hers, elsewhere.open_socket() as phone:
         hers.subscribe(room)

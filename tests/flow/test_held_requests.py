@@ -59,7 +59,7 @@ def test_the_whole_site_is_there(alice: Person) -> None:
     assert alice.get("/rooms/").url.startswith(f"{alice.site}/accounts/login/")
     assert alice.api("GET", "rooms").status_code == 401
 
-    back = alice.submit("/accounts/login/", username=alice.email, password=PASSWORD)
+    back = alice.submit("/accounts/login/", login=alice.email, password=PASSWORD)
     assert back.url == f"{alice.site}/rooms/"
     assert "Harbour" in back.text
     assert alice.get("/nonsense/").status_code == 404

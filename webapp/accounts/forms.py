@@ -1,61 +1,128 @@
-"""The forms of the account pages."""
+"""The forms of the account pages, and what chatbus changes in django-allauth's."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from allauth.account import app_settings
+from allauth.account import forms as allauth
+from allauth.account.fields import EmailField
+from allauth.account.models import EmailAddress
 from django import forms
-from django.contrib.auth.forms import AuthenticationForm, BaseUserCreationForm
+from django.contrib.auth.hashers import make_password
+from django.http import HttpRequest, HttpResponse
 
+from webapp.accounts import services
 from webapp.accounts.addresses import normal_email
 from webapp.accounts.models import MAX_DISPLAY_NAME, User
 from webapp.project.errors import InvalidInput
 from webapp.project.forms import NameField
 
 EMAIL_TAKEN = "There is an account with this e-mail address. Log in instead."
+PASSWORD_HELP = "At least 8 characters, and not easy to guess: several words are best."
 
 
-class RegisterForm(BaseUserCreationForm):
+class AddressField(EmailField):
+    """An e-mail address in the form in which it is stored.
+
+    All forms use it: a mail about the account of an address goes to the address as stored, never
+    to what somebody typed that is merely compared as equal.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(label="E-mail", **options)
+        self.widget.attrs.pop("placeholder")
+
+    def clean(self, value: object) -> str:
+        # Not allauth's own, whose lower() turns the Kelvin sign into a k.
+        text = forms.EmailField.clean(self, value)
+        try:
+            return normal_email(text)
+        except InvalidInput as error:
+            raise forms.ValidationError(str(error)) from error
+
+
+class WithoutPlaceholders(forms.Form):
+    """The labels say the same. The first field has the focus."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for field in self.fields.values():
+            field.widget.attrs.pop("placeholder", None)
+        next(iter(self.fields.values())).widget.attrs["autofocus"] = True
+
+
+class RegisterForm(WithoutPlaceholders, allauth.SignupForm):
+    email = AddressField()
     display_name = NameField(
         label="Display name",
         maximum=MAX_DISPLAY_NAME,
         widget=forms.TextInput(attrs={"autocomplete": "nickname"}),
         help_text="What others see next to your messages.",
     )
-
-    class Meta:
-        model = User
-        fields = ("email", "display_name")
+    field_order = ("email", "display_name", "password1", "password2")
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.fields["email"].widget.attrs |= {"autocomplete": "email", "autofocus": True}
-        self.fields["email"].error_messages["unique"] = EMAIL_TAKEN
-        self.fields[
-            "password1"
-        ].help_text = "At least 8 characters; no common password, not only digits."
+        self.fields["email"].label = "E-mail"
+        self.fields["password1"].help_text = PASSWORD_HELP
         self.fields["password2"].label = "Password again"
-        self.fields["password2"].help_text = ""
+
+    def try_save(self, request: HttpRequest) -> tuple[User | None, HttpResponse | None]:
+        """As in allauth. It takes as long for an address that has an account."""
+        if self.account_already_exists:
+            make_password(self.cleaned_data["password1"])
+        return super().try_save(request)
+
+
+class LoginForm(WithoutPlaceholders, allauth.LoginForm):
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["login"] = AddressField()
+        self.fields["login"].widget.attrs["autofocus"] = True
+        self.order_fields(["login", "password"])
+
+
+class ResetPasswordForm(WithoutPlaceholders, allauth.ResetPasswordForm):
+    email = AddressField()
+
+
+class ResetPasswordKeyForm(WithoutPlaceholders, allauth.ResetPasswordKeyForm):
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["password1"].help_text = PASSWORD_HELP
+
+
+class ChangePasswordForm(WithoutPlaceholders, allauth.ChangePasswordForm):
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["password1"].help_text = PASSWORD_HELP
+
+
+class ReauthenticateForm(WithoutPlaceholders, allauth.ReauthenticateForm):
+    pass
+
+
+class ChangeAddressForm(WithoutPlaceholders, allauth.AddEmailForm):
+    """The new address takes the place of a confirmed one once it is confirmed itself, and that of
+    an unconfirmed one at once."""
+
+    email = AddressField()
 
     def clean_email(self) -> str:
-        try:
-            email = normal_email(self.cleaned_data["email"])
-        except InvalidInput as error:
-            raise forms.ValidationError(str(error)) from error
+        email = super().clean_email()
+        if not self._replaces_at_once():
+            return email
+        if app_settings.EMAIL_VERIFICATION == app_settings.EmailVerificationMethod.MANDATORY:
+            raise forms.ValidationError("Confirm your present address first.")
         if User.objects.filter(email=email).exists():
             raise forms.ValidationError(EMAIL_TAKEN)
         return email
 
+    def save(self, request: HttpRequest) -> EmailAddress:
+        if self._replaces_at_once():
+            return services.replace_address(request, self.user, self.cleaned_data["email"])
+        return super().save(request)
 
-class LoginForm(AuthenticationForm):
-    error_messages = {  # noqa: RUF012 - Django's own way to override texts
-        "invalid_login": "E-mail address and password do not match an account.",
-        "inactive": "This account is switched off.",
-    }
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.fields["username"].label = "E-mail"
-        self.fields["username"].widget = forms.EmailInput(
-            attrs={"autocomplete": "email", "autofocus": True}
-        )
+    def _replaces_at_once(self) -> bool:
+        return not EmailAddress.objects.filter(user=self.user, verified=True).exists()

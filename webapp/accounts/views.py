@@ -1,49 +1,65 @@
-"""The pages to register and to log in."""
+"""The pages that differ from django-allauth's."""
 
 from __future__ import annotations
 
-from typing import Any
-
-from django.contrib.auth import login
-from django.contrib.auth.views import LoginView as DjangoLoginView
+from allauth.account import app_settings
+from allauth.account import views as allauth
+from allauth.usersessions.models import UserSession
+from django.contrib.auth.mixins import LoginRequiredMixin
 from django.db import IntegrityError, transaction
-from django.forms import BaseModelForm
-from django.http import HttpRequest, HttpResponse
-from django.http.response import HttpResponseBase
-from django.shortcuts import redirect
-from django.urls import reverse_lazy
-from django.views.generic import CreateView
+from django.http import HttpResponse
+from django.shortcuts import redirect, render
+from django.views import View
 
+from webapp.accounts import sessions
 from webapp.accounts.forms import EMAIL_TAKEN, LoginForm, RegisterForm
-from webapp.accounts.models import User
+from webapp.project.api import UserRequest
+
+# As long as failed log-ins of an address count (ACCOUNT_RATE_LIMITS).
+LOCKED_SECONDS = 300
 
 
-class RegisterView(CreateView):
-    """Makes an account and logs it in. Bad input keeps the form and shows what is wrong."""
+class RegisterView(allauth.SignupView):
+    """Makes an account. Bad input keeps the form and shows what is wrong."""
 
-    form_class = RegisterForm
-    template_name = "accounts/register.html"
-    success_url = reverse_lazy("rooms:list")
-
-    def dispatch(self, request: HttpRequest, *arguments: Any, **options: Any) -> HttpResponseBase:
-        """Redirects logged-in users, as the log-in page does, so that their session stays."""
-        if request.user.is_authenticated:
-            return redirect(self.success_url)
-        return super().dispatch(request, *arguments, **options)
-
-    def form_valid(self, form: BaseModelForm[User]) -> HttpResponse:
+    def form_valid(self, form: RegisterForm) -> HttpResponse:
         try:
             with transaction.atomic():
-                user = form.save()
+                return super().form_valid(form)
         except IntegrityError:
             # Another request registered the address after the form was checked.
-            form.add_error("email", EMAIL_TAKEN)
-            return self.form_invalid(form)
-        login(self.request, user)
-        return redirect(self.success_url)
+            if app_settings.EMAIL_VERIFICATION != app_settings.EmailVerificationMethod.MANDATORY:
+                form.add_error("email", EMAIL_TAKEN)
+                return self.form_invalid(form)
+            form.account_already_exists = True
+            return super().form_valid(form)
 
 
-class LoginView(DjangoLoginView):
-    form_class = LoginForm
-    template_name = "accounts/login.html"
-    redirect_authenticated_user = True
+class LoginView(allauth.LoginView):
+    def form_invalid(self, form: LoginForm) -> HttpResponse:
+        response = super().form_invalid(form)
+        if form.has_error("__all__", "too_many_login_attempts"):
+            response.status_code = 429
+            response.headers["Retry-After"] = str(LOCKED_SECONDS)
+        return response
+
+
+class SessionsView(LoginRequiredMixin, View):
+    """Where the user is logged in. A POST ends the session with the number ``session``, or all
+    but this one."""
+
+    def get(self, request: UserRequest) -> HttpResponse:
+        found = UserSession.objects.purge_and_list(request.user)
+        found.sort(key=lambda session: (not session.is_current(), -session.created_at.timestamp()))
+        return render(request, "accounts/sessions.html", {"sessions": found})
+
+    def post(self, request: UserRequest) -> HttpResponse:
+        others = UserSession.objects.filter(user=request.user).exclude(
+            session_key=request.session.session_key
+        )
+        chosen = request.POST.get("session", "")
+        for session in others:
+            # Another's number, or one that is gone, is none of these.
+            if chosen in ("", str(session.id)):
+                sessions.end_session(session)
+        return redirect("usersessions_list")

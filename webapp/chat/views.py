@@ -8,8 +8,8 @@ from django.conf import settings
 from django.http import HttpResponse, JsonResponse
 
 from bus.ticket import LIFETIME
+from webapp.accounts import sessions
 from webapp.chat.services import post_message
-from webapp.chat.sessions import session_name
 from webapp.history.selectors import DEFAULT_LIMIT, MAX_LIMIT, Range, history_page
 from webapp.project.api import ApiView, UserRequest, compressed, read_json, read_limit, read_uuid
 from webapp.project.bridge import bridge_url
@@ -44,7 +44,7 @@ class SocketTicketView(ApiView):
         ticket = settings.TICKET_KEYS.sign(
             user_id=request.user.id,
             user_name=request.user.display_name,
-            session=session_name(request),
+            session=sessions.note(request),
             room_ids=room_ids_of(request.user),
         )
         answer = {"ticket": ticket, "url": bridge_url(request), "expires_in": LIFETIME}

@@ -23,7 +23,7 @@ class OutboxEvent(models.Model):
 
 
 class OutboxLogout(models.Model):
-    """The end of a login session, which goes by its name in tickets (see webapp.chat.sessions)."""
+    """The end of a login session, by its name in tickets (see webapp.accounts.sessions)."""
 
     user_id = models.BigIntegerField()
     session = models.CharField(max_length=64)

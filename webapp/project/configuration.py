@@ -16,6 +16,19 @@ from webapp.mail.transport import transport_from
 
 # A year, as OWASP's ASVS 5.0 asks for (3.4.1).
 HSTS_SECONDS = 31_536_000
+# Of django-allauth: so many in so long for an address (ip), a user, or an e-mail address (key).
+# https://docs.allauth.org/en/latest/account/rate_limits.html
+ACCOUNT_LIMITS = {
+    "login": "60/m/ip",
+    "login_failed": "30/m/ip,5/5m/key",
+    "signup": "20/m/ip",
+    "reset_password": "20/m/ip,5/m/key",
+    "reset_password_from_key": "20/m/ip",
+    "confirm_email": "1/3m/key",
+    "change_password": "5/m/user",
+    "manage_email": "10/m/user",
+    "reauthenticate": "10/m/user",
+}
 _DATABASE_OPTIONS: dict[str, dict[str, Any]] = {
     # IMMEDIATE: a transaction that reads and then writes waits for its turn instead of failing.
     "sqlite3": {
@@ -57,7 +70,39 @@ def settings_from(environment: Environment) -> dict[str, Any]:
         "ADDRESSES_COUNT_AS_CONFIRMED": environment.is_for_this_machine(),
         "MAIL_TRANSPORT": transport_from(environment),
         "DEFAULT_FROM_EMAIL": _sender(environment),
+        "ACCOUNT_EMAIL_VERIFICATION": _verification(environment),
+        "ACCOUNT_RATE_LIMITS": _account_limits(environment),
+        "ACCOUNT_DEFAULT_HTTP_PROTOCOL": "https" if https else "http",
+        "CACHES": {"default": _cache(environment.optional_url("REDIS_URL"))},
         **_transport(https),
+    }
+
+
+def _verification(environment: Environment) -> str:
+    """Without a mail server nobody could ever log in whose address must be confirmed."""
+    return "mandatory" if environment.text("EMAIL_URL", "") else "optional"
+
+
+def _account_limits(environment: Environment) -> dict[str, str]:
+    """On a machine alone, one address is everybody's, so none is limited."""
+    if not environment.is_for_this_machine():
+        return ACCOUNT_LIMITS
+    rates = {action: limits.split(",") for action, limits in ACCOUNT_LIMITS.items()}
+    return {
+        action: ",".join(limit for limit in limits if not limit.endswith("/ip"))
+        for action, limits in rates.items()
+    }
+
+
+def _cache(redis_url: str | None) -> dict[str, Any]:
+    if redis_url is None:
+        return {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}
+    options = {"serializer": "webapp.project.cache.Json", "socket_timeout": 1.0}
+    return {
+        "BACKEND": "webapp.project.cache.SharedCache",
+        "LOCATION": redis_url,
+        "KEY_PREFIX": "web",
+        "OPTIONS": options | {"socket_connect_timeout": 1.0},
     }
 
 

@@ -23,8 +23,8 @@ INSTALLED_APPS = [
     "django.contrib.contenttypes",
     "django.contrib.sessions",
     "django.contrib.staticfiles",
+    "django.contrib.messages",
     "csp",
-    "allauth.account",
     "webapp.project",
     "webapp.accounts",
     "webapp.rooms",
@@ -33,6 +33,10 @@ INSTALLED_APPS = [
     "webapp.mail",
     "webapp.chat",
     "webapp.history",
+    # Last, so that our templates come before theirs.
+    "allauth",
+    "allauth.account",
+    "allauth.usersessions",
 ]
 MIDDLEWARE = [
     "webapp.project.middleware.Watching",
@@ -45,6 +49,7 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
     "allauth.account.middleware.AccountMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
@@ -56,6 +61,7 @@ TEMPLATES = [
             "context_processors": [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
             ],
         },
     },
@@ -68,21 +74,40 @@ PASSWORD_HASHERS = [
     "django.contrib.auth.hashers.PBKDF2PasswordHasher",
 ]
 AUTH_PASSWORD_VALIDATORS = [
-    {"NAME": f"django.contrib.auth.password_validation.{name}"}
-    for name in (
-        "UserAttributeSimilarityValidator",
-        "MinimumLengthValidator",
-        "CommonPasswordValidator",
-        "NumericPasswordValidator",
-    )
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator"},
+    {"NAME": "webapp.accounts.validators.GuessesValidator"},
 ]
+AUTHENTICATION_BACKENDS = [
+    "webapp.accounts.backends.ByAddress",
+    # For sessions that began with it.
+    "django.contrib.auth.backends.ModelBackend",
+]
+MESSAGE_STORAGE = "django.contrib.messages.storage.session.SessionStorage"
+EMAIL_BACKEND = "webapp.mail.queue.Queue"
+LOGIN_URL = "account_login"
+LOGIN_REDIRECT_URL = "rooms:list"
+LOGOUT_REDIRECT_URL = "account_login"
+
+ACCOUNT_ADAPTER = "webapp.accounts.adapter.AccountAdapter"
 ACCOUNT_USER_MODEL_USERNAME_FIELD = None
 ACCOUNT_LOGIN_METHODS = {"email"}
 ACCOUNT_SIGNUP_FIELDS = ["email*", "password1*", "password2*"]
-EMAIL_BACKEND = "webapp.mail.queue.Queue"
-LOGIN_URL = "accounts:login"
-LOGIN_REDIRECT_URL = "rooms:list"
-LOGOUT_REDIRECT_URL = "accounts:login"
+ACCOUNT_FORMS = {
+    "signup": "webapp.accounts.forms.RegisterForm",
+    "login": "webapp.accounts.forms.LoginForm",
+    "reset_password": "webapp.accounts.forms.ResetPasswordForm",
+    "reset_password_from_key": "webapp.accounts.forms.ResetPasswordKeyForm",
+    "change_password": "webapp.accounts.forms.ChangePasswordForm",
+    "add_email": "webapp.accounts.forms.ChangeAddressForm",
+    "reauthenticate": "webapp.accounts.forms.ReauthenticateForm",
+}
+ACCOUNT_CHANGE_EMAIL = True
+ACCOUNT_EMAIL_CONFIRMATION_AUTHENTICATED_REDIRECT_URL = "/accounts/email/"
+ACCOUNT_EMAIL_NOTIFICATIONS = True
+ACCOUNT_EMAIL_SUBJECT_PREFIX = ""
+ACCOUNT_REAUTHENTICATION_REQUIRED = True
+ACCOUNT_REAUTHENTICATION_METHODS = ["password", "mfa"]
+ACCOUNT_SESSION_REMEMBER = True
 
 # Balancers ask for the health by plain HTTP.
 SECURE_REDIRECT_EXEMPT = [r"^health/"]

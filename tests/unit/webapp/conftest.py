@@ -15,6 +15,7 @@ import django
 import psutil
 import pytest
 from django.conf import LazySettings
+from django.core.cache import cache
 from django.test import Client
 
 from bus import events, topology
@@ -53,6 +54,12 @@ with mock.patch.dict(os.environ, SETTINGS):
 def quick_passwords(settings: LazySettings) -> None:
     """The real hasher takes its time on purpose."""
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+
+@pytest.fixture(autouse=True)
+def fresh_limits() -> None:
+    """Each test starts with nothing counted."""
+    cache.clear()
 
 
 class Broker:

@@ -60,7 +60,7 @@ def test_cookies_are_for_this_host_and_https_alone(browser: object) -> None:
     strict = Client(enforce_csrf_checks=True, headers=HOST)
     page = strict.get("/accounts/login/", secure=True).content.decode()
     token = re.search(r'name="csrfmiddlewaretoken" value="(\w+)"', page)[1]
-    fields = {"username": user.email, "password": PASSWORD, "csrfmiddlewaretoken": token}
+    fields = {"login": user.email, "password": PASSWORD, "csrfmiddlewaretoken": token}
     headers = HOST | {"Origin": "https://chat.example.org"}
     assert strict.post("/accounts/login/", fields, secure=True, headers=headers).status_code == 302
     assert set(strict.cookies) == {"__Host-sessionid", "__Host-csrftoken"}

@@ -8,10 +8,13 @@ from datetime import timedelta
 
 import pytest
 import redis
+from allauth.usersessions.models import UserSession
+from django.conf import settings
 from django.utils import timezone
 
 from bus.errors import StoreUnavailable
-from tests.unit.webapp.conftest import Broker, Browser
+from tests.unit.webapp.conftest import PASSWORD, Broker, Browser
+from webapp.accounts.models import User
 from webapp.outbox import logouts, relay
 from webapp.outbox.models import OutboxLogout
 
@@ -80,6 +83,85 @@ def test_the_relay_leaves_young_ones_to_their_requests(
     OutboxLogout.objects.create(user_id=1, session="s")
     logouts.publish_waiting()
     assert told(redis_url) == []
+
+
+def ended(url: str) -> set[str]:
+    """The sessions whose ends the bridges can read of, as tickets name them."""
+    with redis.Redis.from_url(url) as client:
+        return {fields[b"session"].decode() for _, fields in client.xrange("{sessions}:ended")}
+
+
+def with_ticket(user: User) -> Browser:
+    """Another browser of ``user``; ``session`` is how its ticket names its session."""
+    browser = Browser(user)
+    ticket = browser.send("POST", "/api/socket-ticket").json()["ticket"]
+    browser.session_name = settings.TICKET_KEYS.verify(ticket).session
+    return browser
+
+
+@pytest.fixture
+def three(browser: Callable[[str], Browser], redis_url: str) -> tuple[Browser, Browser, Browser]:
+    """Two browsers of Alice and one of Bob, all with sockets."""
+    alice, bob = browser("alice").user, browser("bob").user
+    return with_ticket(alice), with_ticket(alice), with_ticket(bob)
+
+
+Three = tuple[Browser, Browser, Browser]
+
+
+def is_in(browser: Browser) -> bool:
+    return browser.get("/rooms/").status_code == 200
+
+
+def test_a_new_password_ends_the_other_sessions_and_their_sockets(
+    three: Three, redis_url: str
+) -> None:
+    here, there, other = three
+    new = {"password1": "another horse staple", "password2": "another horse staple"}
+    assert here.post("/accounts/password/", {"oldpassword": PASSWORD} | new).status_code == 302
+    assert is_in(here)
+    assert not is_in(there)
+    assert is_in(other)
+    assert there.session_name in ended(redis_url)
+    assert other.session_name not in ended(redis_url)
+
+
+def test_a_session_is_ended_from_another_one_with_its_sockets(three: Three, redis_url: str) -> None:
+    here, there, other = three
+    sessions = UserSession.objects.in_bulk(field_name="session_key")
+    page = here.get("/accounts/sessions/").content.decode()
+    assert page.count("Log out there") == 1
+    for browser in (other, here):
+        number = sessions[browser.session.session_key].id
+        here.post("/accounts/sessions/", {"session": number})
+    assert ended(redis_url) == set()
+    here.post("/accounts/sessions/", {"session": sessions[there.session.session_key].id})
+    assert [is_in(browser) for browser in three] == [True, False, True]
+    assert ended(redis_url) == {there.session_name}
+
+
+def test_all_other_sessions_are_ended_at_once(three: Three, redis_url: str) -> None:
+    here, there, _ = three
+    here.post("/accounts/sessions/")
+    assert [is_in(browser) for browser in three] == [True, False, True]
+    assert ended(redis_url) == {there.session_name}
+
+
+def test_a_deactivated_user_loses_every_socket(three: Three, redis_url: str) -> None:
+    here, there, _ = three
+    here.user.is_active = False
+    here.user.save()
+    assert [is_in(browser) for browser in three] == [False, False, True]
+    assert ended(redis_url) == {here.session_name, there.session_name}
+
+
+def test_without_redis_the_ends_of_all_sessions_wait(three: Three, broker: Broker) -> None:
+    broker.stop()
+    here, there, _ = three
+    here.user.is_active = False
+    here.user.save()
+    assert not is_in(there)
+    assert OutboxLogout.objects.count() == 2
 
 
 def test_without_redis_in_the_settings_nothing_is_noted(

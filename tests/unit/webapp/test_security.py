@@ -3,6 +3,7 @@ from __future__ import annotations
 import re
 
 import pytest
+from django.test import Client
 
 from tests.unit.webapp.conftest import Browser
 
@@ -31,8 +32,14 @@ def test_on_an_ipv6_address_the_policy_names_the_scheme_alone(client, settings):
 
 def test_pages_keep_to_the_policy(room):
     owner, path = room
-    for page in ("/rooms/", path.removeprefix("/api") + "/"):
-        html = owner.get(page).content.decode()
+    pages = ["/rooms/", path.removeprefix("/api") + "/"]
+    pages += [f"/accounts/{name}/" for name in ("email", "password", "sessions", "again")]
+    strangers = ("login", "register", "password/reset", "password/reset/sent", "email/sent")
+    found = [owner.get(page) for page in pages]
+    found += [Client().get(f"/accounts/{name}/") for name in strangers]
+    for page in found:
+        assert page.status_code == 200
+        html = page.content.decode()
         assert not re.search(r"<style|\sstyle=|\son\w+=|<script(?![^>]*\ssrc=)", html)
 
 
@@ -47,7 +54,7 @@ def test_a_forged_host_is_a_clear_400(client):
 
 def test_what_is_refused_is_one_line_of_the_log(client, caplog):
     client.get("/rooms/", headers={"Host": "evil.example"})
-    assert client.post("/accounts/login/", {"username": "x" * 70_000}).status_code == 413
+    assert client.post("/accounts/login/", {"login": "x" * 70_000}).status_code == 413
     assert "evil.example" in caplog.text
     assert not any(record.exc_info for record in caplog.records)
 
