@@ -23,7 +23,7 @@ def test_two_in_a_room_see_each_other_and_a_third_sees_nothing(site: str, visit:
         visitor.register()
     room = alice.make_room("garden")
     alice.invite(bob.person.email)
-    bob.open_room("garden")
+    bob.accept("garden")
     carol.make_room("elsewhere")
 
     alice.send("hello bob")
@@ -186,7 +186,7 @@ def test_who_is_removed_is_told_and_sees_nothing_of_what_follows(
         visitor.register()
     alice.make_room("garden")
     alice.invite(bob.person.email)
-    bob.open_room("garden")
+    bob.accept("garden")
     alice.send("hello bob")
     bob.wait_for_texts("hello bob")
 

@@ -28,7 +28,7 @@ def test_two_chat_on_an_ipv6_address(ipv6: Stack, visit: Visit, tier: str) -> No
         visitor.register()
     alice.make_room("garden")
     alice.invite(bob.person.email)
-    bob.open_room("garden")
+    bob.accept("garden")
     alice.send("hello bob")
     bob.wait_for_texts("hello bob")
     assert [frame for frame in bob.frames if frame["type"] == "event"]

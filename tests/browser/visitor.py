@@ -72,6 +72,12 @@ class Visitor:
         self.page.get_by_role("button", name="Invite").click()
         expect(self.page.get_by_text(f"{email} is invited")).to_be_visible()
 
+    def accept(self, room: str) -> None:
+        """Accepts the invitation to the room of that name."""
+        self.page.goto("/rooms/")
+        self.page.get_by_role("button", name=f"Accept the invitation to {room}").click()
+        self.wait_until_connected()
+
     def remove(self, name: str) -> None:
         """Takes a member out of the room, and means it."""
         self._confirms = True

@@ -68,6 +68,9 @@ class System:
                 "CONSUMER_BATCH": str(BATCH),
                 # All that come here come from one address.
                 "BRIDGE_SOCKETS_PER_ADDRESS": "100000",
+                # One reader is invited by every test.
+                "INVITATIONS_PER_ADDRESS": "10000",
+                "INVITATIONS_PER_DAY": "10000",
             },
         )
         self._observer = self.connect()

@@ -76,8 +76,17 @@ class Person:
         return room_id
 
     def invite(self, room_id: str, guest: Person) -> None:
+        """Invites ``guest``, who accepts."""
         answer = self.api("POST", f"rooms/{room_id}/invitations", {"email": guest.email})
         assert answer.status_code == 202, answer.text
+        guest.accept(room_id)
+
+    def accept(self, room_id: str) -> None:
+        """Accepts the invitation to the room."""
+        offered = self.api("GET", "invitations").json()["invitations"]
+        [invitation] = [each["id"] for each in offered if each["room"]["id"] == room_id]
+        answer = self.api("POST", f"invitations/{invitation}/accept")
+        assert answer.status_code == 200, answer.text
 
     def post(self, room_id: str, body: str) -> str:
         """Posts a message; its id."""

@@ -1,24 +1,93 @@
-"""Invites users to a room by e-mail address."""
+"""Offers membership in a room, and what becomes of an offer.
+
+An offer is kept by its e-mail address, and nobody looks whether there is an account with it: the
+inviter learns nothing of that, neither by the answer nor by the time that it takes.
+"""
 
 from __future__ import annotations
 
 import uuid
+from datetime import timedelta
+
+from django.conf import settings
+from django.db import transaction
+from django.utils import timezone
 
 from webapp.accounts.addresses import normal_email
 from webapp.accounts.models import User
-from webapp.project.errors import Forbidden
-from webapp.rooms.selectors import membership_of
-from webapp.rooms.services import add_member
+from webapp.invitations import mail
+from webapp.invitations.models import LIFE, Invitation
+from webapp.invitations.selectors import invitation_to, open_invitations
+from webapp.project.errors import TooMany
+from webapp.rooms.models import Membership
+from webapp.rooms.selectors import managing_membership
+from webapp.rooms.services import join, lock_room
+
+DAY = timedelta(days=1)
 
 
-def invite(room_id: uuid.UUID, email: object, *, actor: User) -> None:
-    """Makes the user with the address ``email`` a member of the room.
+@transaction.atomic
+def invite(room_id: uuid.UUID, email: object, *, actor: User, page: str) -> None:
+    """Offers membership to the owner of the address ``email``, who also gets a mail.
 
-    The result is the same whether or not there is such a user. Raises NotFound, Forbidden or
-    InvalidInput.
+    ``page`` is the URL at which they accept or decline. While an offer to the address is open,
+    nothing changes. Raises NotFound, Forbidden, InvalidInput or TooMany.
     """
-    if not membership_of(actor, room_id).may_manage:
-        raise Forbidden("Only the owner and admins may invite.")
-    user = User.objects.filter(email=normal_email(email), is_active=True).first()
-    if user:
-        add_member(room_id, user, actor=actor)
+    address = normal_email(email)
+    room = lock_room(room_id)
+    managing_membership(actor, room_id)
+    if open_invitations().filter(room=room, email=address).exists():
+        return
+    _check_bounds(actor, address)
+    invitation = Invitation.objects.create(
+        room=room, inviter=actor, email=address, expires_at=timezone.now() + LIFE
+    )
+    mail.send(invitation, page)
+
+
+@transaction.atomic
+def accept(invitation_id: uuid.UUID, user: User) -> Membership:
+    """Makes ``user`` a member of the room. Raises NotFound, or Conflict at MAX_ROOMS rooms."""
+    invitation = _locked(invitation_id, user)
+    membership = join(invitation.room_id, user)
+    _end(invitation)
+    return membership
+
+
+@transaction.atomic
+def decline(invitation_id: uuid.UUID, user: User) -> None:
+    """Raises NotFound."""
+    _end(_locked(invitation_id, user))
+
+
+@transaction.atomic
+def revoke(room_id: uuid.UUID, invitation_id: uuid.UUID, *, actor: User) -> None:
+    """Withdraws an offer; a repeated call changes nothing. Raises NotFound or Forbidden."""
+    room = lock_room(room_id)
+    managing_membership(actor, room_id)
+    for invitation in open_invitations().filter(room=room, id=invitation_id):
+        _end(invitation)
+
+
+def _locked(invitation_id: uuid.UUID, user: User) -> Invitation:
+    """An open offer to ``user``, which only the caller can change until commit."""
+    lock_room(invitation_to(user, invitation_id).room_id)
+    return invitation_to(user, invitation_id)
+
+
+def _end(invitation: Invitation) -> None:
+    invitation.ended_at = timezone.now()
+    invitation.save(update_fields=["ended_at"])
+
+
+def _check_bounds(actor: User, address: str) -> None:
+    """What was revoked or declined counts too, because its mail was sent."""
+    today = Invitation.objects.filter(created_at__gt=timezone.now() - DAY)
+    most = settings.INVITATIONS_PER_DAY
+    if today.filter(inviter=actor).count() >= most:
+        raise TooMany(f"You have invited {most} times in 24 hours, the most that is accepted.")
+    most = settings.INVITATIONS_PER_ADDRESS
+    if today.filter(email=address).count() >= most:
+        raise TooMany(
+            f"This address was invited {most} times in 24 hours, the most that is accepted."
+        )

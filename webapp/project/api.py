@@ -29,7 +29,6 @@ from webapp.project.errors import (
 
 logger = logging.getLogger(__name__)
 
-RETRY_AFTER = 1
 
 compressed = method_decorator(gzip_page)
 """For a method whose answer has no secret beside text of people who may not read all of it.
@@ -82,8 +81,8 @@ def error_response(error: WebError) -> JsonResponse:
     response = JsonResponse(
         {"error": {"code": error.code, "message": str(error)}}, status=error.status
     )
-    if isinstance(error, Unavailable):
-        response["Retry-After"] = str(RETRY_AFTER)
+    if error.retry_after is not None:
+        response["Retry-After"] = str(error.retry_after)
     return response
 
 

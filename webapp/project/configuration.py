@@ -29,6 +29,8 @@ ACCOUNT_LIMITS = {
     "manage_email": "10/m/user",
     "reauthenticate": "10/m/user",
 }
+MOST_INVITATIONS = 1_000_000
+
 _DATABASE_OPTIONS: dict[str, dict[str, Any]] = {
     # IMMEDIATE: a transaction that reads and then writes waits for its turn instead of failing.
     "sqlite3": {
@@ -61,6 +63,12 @@ def settings_from(environment: Environment) -> dict[str, Any]:
         "ARCHIVE": environment.flag("ARCHIVE", True),
         "TICKET_KEYS": KeySet.from_environment(environment),
         "BRIDGE_URL": environment.bridge_url(),
+        "INVITATIONS_PER_DAY": environment.integer(
+            "INVITATIONS_PER_DAY", 100, minimum=1, maximum=MOST_INVITATIONS
+        ),
+        "INVITATIONS_PER_ADDRESS": environment.integer(
+            "INVITATIONS_PER_ADDRESS", 20, minimum=1, maximum=MOST_INVITATIONS
+        ),
         "DEBUG": environment.flag("DEBUG", False),
         "SECRET_KEY": environment.secret("SECRET_KEY"),
         "SECRET_KEY_FALLBACKS": list(environment.secrets("SECRET_KEY_FALLBACKS")),

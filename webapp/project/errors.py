@@ -8,6 +8,8 @@ class WebError(Exception):
 
     status = 500
     code = "error"
+    # Seconds after which the same request may succeed.
+    retry_after: int | None = None
 
     def __init__(self, message: str, code: str | None = None) -> None:
         self.code = code or self.code
@@ -54,8 +56,15 @@ class UnsupportedMediaType(WebError):
     code = "unsupported_media_type"
 
 
+class TooMany(WebError):
+    status = 429
+    code = "too_many_requests"
+    retry_after = 3600
+
+
 class Unavailable(WebError):
     """A server behind the web tier does not answer; the same request may succeed later."""
 
     status = 503
     code = "unavailable"
+    retry_after = 1

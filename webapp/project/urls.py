@@ -6,7 +6,13 @@ from django.urls import include, path, re_path
 from django.views.generic import RedirectView
 
 from webapp.chat.views import MessagesView, SocketTicketView
-from webapp.invitations.views import InvitationsView
+from webapp.invitations.views import (
+    AcceptView,
+    DeclineView,
+    InvitationsView,
+    RoomInvitationsView,
+    RoomInvitationView,
+)
 from webapp.project import health
 from webapp.project.api import UnknownView
 from webapp.rooms.api import MembersView, MemberView, RoomsView, RoomView
@@ -22,7 +28,11 @@ api = [
     path("rooms/<uuid:room_id>/messages", MessagesView.as_view()),
     path("rooms/<uuid:room_id>/members", MembersView.as_view()),
     path("rooms/<uuid:room_id>/members/<int:user_id>", MemberView.as_view()),
-    path("rooms/<uuid:room_id>/invitations", InvitationsView.as_view()),
+    path("rooms/<uuid:room_id>/invitations", RoomInvitationsView.as_view()),
+    path("rooms/<uuid:room_id>/invitations/<uuid:invitation_id>", RoomInvitationView.as_view()),
+    path("invitations", InvitationsView.as_view()),
+    path("invitations/<uuid:invitation_id>/accept", AcceptView.as_view()),
+    path("invitations/<uuid:invitation_id>/decline", DeclineView.as_view()),
     path("socket-ticket", SocketTicketView.as_view()),
     re_path("", UnknownView.as_view()),
 ]
@@ -31,6 +41,7 @@ urlpatterns = [
     path("", RedirectView.as_view(pattern_name="rooms:list")),
     path("accounts/", include("webapp.accounts.urls")),
     path("rooms/", include("webapp.rooms.urls")),
+    path("invitations/", include("webapp.invitations.urls")),
     path("api/", include(api)),
     path("health/live", health.live),
     path("health/ready", health.ready),

@@ -16,17 +16,17 @@ MAX_USER_ID = 2**63 - 1
 
 class RoomsView(ApiView):
     def get(self, request: UserRequest) -> HttpResponse:
-        rooms = [_room(membership) for membership in selectors.memberships_of(request.user)]
+        rooms = [room_json(membership) for membership in selectors.memberships_of(request.user)]
         return JsonResponse({"rooms": rooms})
 
     def post(self, request: UserRequest) -> HttpResponse:
         membership = services.create_room(request.user, read_json(request).get("name"))
-        return JsonResponse(_room(membership), status=201)
+        return JsonResponse(room_json(membership), status=201)
 
 
 class RoomView(ApiView):
     def get(self, request: UserRequest, room_id: uuid.UUID) -> HttpResponse:
-        return JsonResponse(_room(selectors.membership_of(request.user, room_id)))
+        return JsonResponse(room_json(selectors.membership_of(request.user, room_id)))
 
 
 class MembersView(ApiView):
@@ -48,7 +48,7 @@ class MemberView(ApiView):
         return HttpResponse(status=204)
 
 
-def _room(membership: Membership) -> dict[str, Any]:
+def room_json(membership: Membership) -> dict[str, Any]:
     room = membership.room
     return {"id": str(room.id), "name": room.name, "role": membership.role}
 

@@ -22,6 +22,14 @@ def membership_of(user: User, room_id: uuid.UUID) -> Membership:
     raise NotFound("There is no such room.")
 
 
+def managing_membership(user: User, room_id: uuid.UUID) -> Membership:
+    """The membership of ``user``, who may manage the room. Raises NotFound or Forbidden."""
+    membership = membership_of(user, room_id)
+    if not membership.may_manage:
+        raise Forbidden("Only the owner and admins of the room may do this.")
+    return membership
+
+
 def memberships_of(user: User) -> list[Membership]:
     """All memberships of ``user``, with their rooms, by the room's name."""
     return list(

@@ -7,16 +7,18 @@ import uuid
 from typing import cast
 
 from django.db import transaction
+from django.db.models import Q
+from django.utils import timezone
 
 from bus import events
 from bus.events import AddedData, MemberAdded, MemberRemoved, RemovedData, RoomCreated, RoomNameData
 from bus.ticket import MAX_ROOMS
 from webapp.accounts.models import User
 from webapp.outbox import services as outbox
-from webapp.project.errors import Conflict, Forbidden, NotFound
+from webapp.project.errors import Conflict, NotFound
 from webapp.project.text import clean_name
 from webapp.rooms.models import MAX_ROOM_NAME, Membership, Role, Room
-from webapp.rooms.selectors import membership_of
+from webapp.rooms.selectors import managing_membership
 
 logger = logging.getLogger(__name__)
 
@@ -25,11 +27,7 @@ logger = logging.getLogger(__name__)
 def create_room(user: User, name: object) -> Membership:
     """Makes a room that ``user`` owns. Raises InvalidInput, or Conflict at MAX_ROOMS rooms."""
     room = Room(name=clean_name(name, "name", MAX_ROOM_NAME), created_by=user)
-    if _is_full(user):
-        raise Conflict(
-            f"You are in {MAX_ROOMS} rooms, the most that one user can be in. Leave one first.",
-            "too_many_rooms",
-        )
+    _check_not_full(user)
     room.save()
     outbox.add(
         events.make(RoomCreated, room_id=room.id, actor=_person(user), data=RoomNameData(room.name))
@@ -39,11 +37,11 @@ def create_room(user: User, name: object) -> Membership:
 
 @transaction.atomic
 def add_member(room_id: uuid.UUID, user: User, *, actor: User) -> None:
-    """Makes ``user`` a member, unless they are one already or are in MAX_ROOMS rooms.
+    """Makes ``user`` a member without asking, unless they are one or are in MAX_ROOMS rooms.
 
-    The caller cannot tell the cases apart, because that would reveal who has an account.
+    For operators' commands: people invite each other.
     """
-    room = _lock(room_id)
+    room = lock_room(room_id)
     if room.memberships.filter(user=user).exists():
         return
     if _is_full(user):
@@ -53,12 +51,26 @@ def add_member(room_id: uuid.UUID, user: User, *, actor: User) -> None:
 
 
 @transaction.atomic
+def join(room_id: uuid.UUID, user: User) -> Membership:
+    """Makes ``user``, who may join, a member; returns the membership that there is already.
+
+    Raises NotFound, or Conflict at MAX_ROOMS rooms.
+    """
+    room = lock_room(room_id)
+    membership = room.memberships.filter(user=user).first()
+    if membership:
+        return membership
+    _check_not_full(user)
+    return _add(room, user, Role.MEMBER, actor=user)
+
+
+@transaction.atomic
 def ensure_owner(room_id: uuid.UUID, user: User) -> None:
     """Makes ``user`` the owner of a room that has none, unless they are in MAX_ROOMS rooms.
 
     The event says that a member with the role of owner was added, also of one who was a member.
     """
-    room = _lock(room_id)
+    room = lock_room(room_id)
     if room.memberships.filter(role=Role.OWNER).exists():
         return
     member = room.memberships.filter(user=user).first()
@@ -80,9 +92,9 @@ def remove_member(room_id: uuid.UUID, user_id: int, *, actor: User) -> None:
     BusError.
     """
     with transaction.atomic():
-        room = _lock(room_id)
-        if user_id != actor.id and not membership_of(actor, room_id).may_manage:
-            raise Forbidden("Only the owner and admins may remove others.")
+        room = lock_room(room_id)
+        if user_id != actor.id:
+            managing_membership(actor, room_id)
         member = room.memberships.select_related("user").filter(user_id=user_id).first()
         if member:
             _remove(member, actor)
@@ -92,6 +104,7 @@ def remove_member(room_id: uuid.UUID, user_id: int, *, actor: User) -> None:
 def _remove(member: Membership, actor: User) -> None:
     if member.role == Role.OWNER:
         raise Conflict("The owner cannot be removed from the room.", "owner_stays")
+    _end_invitations(member)
     member.delete()
     outbox.add(
         events.make(
@@ -115,11 +128,26 @@ def _announce(member: Membership, *, actor: User) -> None:
     transaction.on_commit(lambda: outbox.try_flush_room(member.room_id))
 
 
+def _end_invitations(member: Membership) -> None:
+    """Ends what would bring ``member`` back, and what they offered to others."""
+    concerned = Q(email=member.user.email) | Q(inviter=member.user)
+    invitations = member.room.invitations.filter(concerned, ended_at=None)
+    invitations.update(ended_at=timezone.now())
+
+
+def _check_not_full(user: User) -> None:
+    if _is_full(user):
+        raise Conflict(
+            f"You are in {MAX_ROOMS} rooms, the most that one user can be in. Leave one first.",
+            "too_many_rooms",
+        )
+
+
 def _is_full(user: User) -> bool:
     return Membership.objects.filter(user=user).count() >= MAX_ROOMS
 
 
-def _lock(room_id: uuid.UUID) -> Room:
+def lock_room(room_id: uuid.UUID) -> Room:
     """Locks the room until commit, so that its outbox rows are in the order of the commits.
 
     Raises NotFound.

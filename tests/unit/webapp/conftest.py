@@ -157,6 +157,14 @@ class Browser(Client):
             headers={name.replace("_", "-"): value for name, value in headers.items()},
         )
 
+    def join(self, owner: Browser, path: str) -> None:
+        """Is invited to the room at ``path`` by ``owner``, and accepts."""
+        email = {"email": self.user.email}
+        assert owner.send("POST", f"{path}/invitations", email).status_code == 202
+        offered = self.send("GET", "/api/invitations").json()["invitations"]
+        [invitation] = [each["id"] for each in offered if path.endswith(each["room"]["id"])]
+        assert self.send("POST", f"/api/invitations/{invitation}/accept").status_code == 200
+
 
 @pytest.fixture
 def browser(transactional_db: None, broker: Broker) -> Callable[[str], Browser]:

@@ -181,7 +181,7 @@ def test_keys_that_differ_in_case_are_two(room):
 def test_keys_of_others_do_not_matter(room, browser):
     owner, path = room
     bob = browser("bob")
-    owner.send("POST", f"{path}/invitations", {"email": "bob@example.org"})
+    bob.join(owner, path)
     mine = post(owner, path, "hi", idempotency_key="k1").json()
     assert post(bob, path, "hi", idempotency_key="k1").json()["id"] != mine["id"]
 

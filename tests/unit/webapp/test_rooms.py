@@ -13,10 +13,6 @@ def members(browser, path):
     return {member["name"]: member["role"] for member in answer["members"]}
 
 
-def invite(owner, path, guest):
-    assert owner.send("POST", f"{path}/invitations", {"email": guest.user.email}).status_code == 202
-
-
 def member_path(path, browser):
     return f"{path}/members/{browser.user.id}"
 
@@ -50,8 +46,12 @@ def test_nobody_is_in_more_rooms_than_a_ticket_lists(browser, room):
 
     response = guest.send("POST", "/api/rooms", {"name": "one more"})
     assert (response.status_code, response.json()["error"]["code"]) == (409, "too_many_rooms")
-    invite(owner, path, guest)
+    owner.send("POST", f"{path}/invitations", {"email": guest.user.email})
+    [offer] = guest.send("GET", "/api/invitations").json()["invitations"]
+    response = guest.send("POST", f"/api/invitations/{offer['id']}/accept")
+    assert (response.status_code, response.json()["error"]["code"]) == (409, "too_many_rooms")
     assert members(owner, path) == {"alice": "owner"}
+    assert guest.send("GET", "/api/invitations").json()["invitations"], "the offer stays"
 
 
 def test_only_members_see_a_room(browser, room):
@@ -67,7 +67,7 @@ def test_only_members_see_a_room(browser, room):
 def test_members_come_in_pages(browser, room):
     owner, path = room
     for name in ("bob", "carol"):
-        invite(owner, path, browser(name))
+        browser(name).join(owner, path)
     first = owner.send("GET", f"{path}/members?limit=2").json()
     rest = owner.send("GET", f"{path}/members?limit=2&after={first['members'][1]['id']}").json()
     assert ([m["name"] for m in first["members"]], first["has_more"]) == (["alice", "bob"], True)
@@ -83,7 +83,7 @@ def test_bad_pages_of_members_are_refused(room, query):
 def test_the_owner_removes_a_member_and_the_event_is_out_before_the_answer(browser, room, broker):
     owner, path = room
     guest = browser("bob")
-    invite(owner, path, guest)
+    guest.join(owner, path)
     broker.taken()
     assert owner.send("DELETE", member_path(path, guest)).status_code == 204
     (event,) = broker.taken()
@@ -95,7 +95,7 @@ def test_the_owner_removes_a_member_and_the_event_is_out_before_the_answer(brows
 def test_a_removal_is_answered_only_after_the_confirm_and_can_be_repeated(browser, room, broker):
     owner, path = room
     guest = browser("bob")
-    invite(owner, path, guest)
+    guest.join(owner, path)
     broker.taken()
 
     broker.stop()
@@ -111,7 +111,7 @@ def test_a_removal_is_answered_only_after_the_confirm_and_can_be_repeated(browse
 def test_anybody_may_leave_and_repeat_it_but_not_the_owner(browser, room):
     owner, path = room
     guest = browser("bob")
-    invite(owner, path, guest)
+    guest.join(owner, path)
     assert guest.send("DELETE", member_path(path, guest)).status_code == 204
     assert guest.send("DELETE", member_path(path, guest)).status_code == 204
     response = owner.send("DELETE", member_path(path, owner))
@@ -122,8 +122,8 @@ def test_anybody_may_leave_and_repeat_it_but_not_the_owner(browser, room):
 def test_who_may_not_remove(browser, room, broker):
     owner, path = room
     bob, carol, mallory = (browser(name) for name in ("bob", "carol", "mallory"))
-    invite(owner, path, bob)
-    invite(owner, path, carol)
+    bob.join(owner, path)
+    carol.join(owner, path)
     broker.taken()
     assert bob.send("DELETE", member_path(path, carol)).status_code == 403
     assert mallory.send("DELETE", member_path(path, carol)).status_code == 403
@@ -136,8 +136,8 @@ def test_who_may_not_remove(browser, room, broker):
 def test_an_admin_may_remove_members_but_not_the_owner(browser, room):
     owner, path = room
     bob, carol = browser("bob"), browser("carol")
-    invite(owner, path, bob)
-    invite(owner, path, carol)
+    bob.join(owner, path)
+    carol.join(owner, path)
     Membership.objects.filter(user=bob.user).update(role="admin")
     assert bob.send("DELETE", member_path(path, carol)).status_code == 204
     assert bob.send("DELETE", member_path(path, owner)).status_code == 409

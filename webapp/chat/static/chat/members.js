@@ -98,7 +98,7 @@ export class Members {
     try {
       await call("POST", `${this.#room}/invitations`, { body: { email: field.value } });
       note.className = "help";
-      note.textContent = `${field.value} is invited. If this address has an account, its owner is a member now.`;
+      note.textContent = `${field.value} is invited. They become a member when they accept.`;
       field.value = "";
     } catch (error) {
       note.className = "error";

@@ -1,0 +1,14 @@
+"""Pages under /invitations/."""
+
+from __future__ import annotations
+
+from django.urls import path
+
+from webapp.invitations.pages import AcceptPage, DeclinePage, InvitationsPage
+
+app_name = "invitations"
+urlpatterns = [
+    path("", InvitationsPage.as_view(), name="list"),
+    path("<uuid:invitation_id>/accept/", AcceptPage.as_view(), name="accept"),
+    path("<uuid:invitation_id>/decline/", DeclinePage.as_view(), name="decline"),
+]
