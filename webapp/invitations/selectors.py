@@ -8,6 +8,7 @@ from django.db.models import QuerySet
 from django.utils import timezone
 
 from webapp.accounts.models import User
+from webapp.accounts.selectors import has_confirmed_address
 from webapp.invitations.models import Invitation
 from webapp.project.errors import NotFound
 from webapp.rooms.selectors import managing_membership
@@ -41,10 +42,6 @@ def invitations_of_room(room_id: uuid.UUID, reader: User) -> list[Invitation]:
 
 
 def _offered_to(user: User) -> QuerySet[Invitation]:
-    if not _has_confirmed_address(user):
+    if not has_confirmed_address(user):
         return Invitation.objects.none()
     return open_invitations().filter(email=user.email)
-
-
-def _has_confirmed_address(user: User) -> bool:
-    return user.is_active

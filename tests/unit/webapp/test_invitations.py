@@ -41,6 +41,12 @@ def error(response):
     return response.status_code, response.json()["error"]["code"]
 
 
+def move(browser, email):
+    """The user has another confirmed address."""
+    User.objects.filter(id=browser.user.id).update(email=email)
+    browser.user.emailaddress_set.update(email=email)
+
+
 def pass_time(span):
     for invitation in Invitation.objects.all():
         invitation.created_at -= span
@@ -120,6 +126,18 @@ def test_an_address_without_an_account_is_kept_until_there_is_one(browser, room)
     assert accept(carol, offer).status_code == 200
 
 
+def test_who_registered_the_address_of_another_sees_nothing(browser, room):
+    owner, path = room
+    invite(owner, path, "boss@example.org")
+    mallory = browser("boss")
+    mallory.user.emailaddress_set.update(verified=False)
+    invitation = {"id": Invitation.objects.get().id}
+    assert offers(mallory) == []
+    assert error(accept(mallory, invitation)) == error(decline(mallory, invitation))
+    assert error(accept(mallory, invitation)) == (404, "not_found")
+    assert mallory.send("GET", path).status_code == 403
+
+
 def test_the_mail_leads_to_the_page(browser, room):
     owner, path = room
     bob = browser("bob")
@@ -149,7 +167,7 @@ def test_an_invitation_reaches_no_other_domain(browser, room):
     """In IDNA 2003 an ß became ss; they have been two domains since IDNA 2008."""
     owner, path = room
     bob = browser("bob")
-    User.objects.filter(id=bob.user.id).update(email="bob@strasse.example")
+    move(bob, "bob@strasse.example")
     assert invite(owner, path, "bob@straße.example").status_code == 202
     assert offers(bob) == []
     assert invite(owner, path, "bob@strasse.example").status_code == 202
