@@ -189,6 +189,11 @@ def encode_ephemeral(room_id: uuid.UUID, ephemeral: Ephemeral) -> Encoded:
     return encode(TypingNow(room_id, ephemeral.users))
 
 
+def deletes_room(event: bytes) -> bool:
+    """Whether the event is room.deleted, after which the room has no members."""
+    return b'"type":"room.deleted"' in event
+
+
 def removed_user(event: bytes) -> int | None:
     """The id of the user that a member.removed event removes; None for any other event.
 

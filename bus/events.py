@@ -38,6 +38,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 Timestamp = Annotated[str, Meta(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$")]
 Name = Annotated[str, Meta(min_length=1, max_length=200)]
 Body = Annotated[str, Meta(min_length=1, max_length=MAX_BODY_CHARACTERS)]
+Description = Annotated[str, Meta(max_length=500)]
 Role = Literal["owner", "admin", "member"]
 
 
@@ -65,7 +66,7 @@ class DeletedData(Part, frozen=True):
     message_id: uuid.UUID
 
 
-class AddedData(Part, frozen=True):
+class RoleData(Part, frozen=True):
     user: Person
     role: Role
 
@@ -76,6 +77,10 @@ class RemovedData(Part, frozen=True):
 
 class RoomNameData(Part, frozen=True):
     name: Name
+
+
+class DescriptionData(Part, frozen=True):
+    description: Description
 
 
 class EmptyData(Part, frozen=True):
@@ -115,7 +120,11 @@ class MessageDeleted(Envelope, frozen=True, kw_only=True, tag="message.deleted")
 
 
 class MemberAdded(Envelope, frozen=True, kw_only=True, tag="member.added"):
-    data: AddedData
+    data: RoleData
+
+
+class MemberRoleChanged(Envelope, frozen=True, kw_only=True, tag="member.role_changed"):
+    data: RoleData
 
 
 class MemberRemoved(Envelope, frozen=True, kw_only=True, tag="member.removed"):
@@ -130,7 +139,19 @@ class RoomRenamed(Envelope, frozen=True, kw_only=True, tag="room.renamed"):
     data: RoomNameData
 
 
+class RoomDescribed(Envelope, frozen=True, kw_only=True, tag="room.described"):
+    data: DescriptionData
+
+
 class RoomArchived(Envelope, frozen=True, kw_only=True, tag="room.archived"):
+    data: EmptyData
+
+
+class RoomUnarchived(Envelope, frozen=True, kw_only=True, tag="room.unarchived"):
+    data: EmptyData
+
+
+class RoomDeleted(Envelope, frozen=True, kw_only=True, tag="room.deleted"):
     data: EmptyData
 
 
@@ -140,9 +161,13 @@ Event = (
     | MessageDeleted
     | MemberAdded
     | MemberRemoved
+    | MemberRoleChanged
     | RoomCreated
     | RoomRenamed
+    | RoomDescribed
     | RoomArchived
+    | RoomUnarchived
+    | RoomDeleted
 )
 MessageEvent = MessagePosted | MessageEdited | MessageDeleted
 

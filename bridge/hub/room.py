@@ -19,6 +19,7 @@ from bridge.hub.fanout import Fanout, Socket
 from bridge.hub.recent_events import RecentEvents
 from bridge.protocol import (
     Encoded,
+    deletes_room,
     encode_ephemeral,
     encode_event,
     removed_user,
@@ -262,8 +263,10 @@ class Room:
         self._recent.append(entry)
         removed = removed_user(entry.event)
         if removed is not None:
-            self._remove(removed, entry.offset)
+            self._remove(lambda socket: socket.user_id == removed, entry.offset)
         self._fanout.add_event(encode_event(self.room_id, self.position, entry.event), logged_at)
+        if deletes_room(entry.event):
+            self._remove(lambda _: True, entry.offset)
 
     def _deliver_ephemeral(self, ephemeral: Ephemeral) -> None:
         frame = encode_ephemeral(self.room_id, ephemeral)
@@ -271,15 +274,15 @@ class Room:
             self.presence = frame
         self._fanout.add(frame)
 
-    def _remove(self, user_id: int, offset: int) -> None:
-        """Drops the user's sockets before anything later is sent."""
+    def _remove(self, concerns: Callable[[Socket], bool], offset: int) -> None:
+        """Drops the sockets that ``concerns`` before anything later is sent."""
         self._fanout.flush()
-        for socket in [socket for socket in self._fanout.sockets if socket.user_id == user_id]:
+        for socket in [socket for socket in self._fanout.sockets if concerns(socket)]:
             del self._fanout.sockets[socket]
             socket.dropped(self.room_id, "removed")
             self._on_change(self.room_id)
         for socket, joining in self._joining.items():
-            if socket.user_id == user_id:
+            if concerns(socket):
                 joining.removed_at = offset
 
     def _restart(self, reading: Reading) -> None:

@@ -41,7 +41,7 @@ def removed(room_id: uuid.UUID, user_id: int) -> MemberRemoved:
 
 
 def added(room_id: uuid.UUID, user_id: int) -> MemberAdded:
-    return _event(MemberAdded, room_id, events.AddedData(Person(user_id, "u"), "member"))
+    return _event(MemberAdded, room_id, events.RoleData(Person(user_id, "u"), "member"))
 
 
 def _event(kind: Callable[..., events.Kind], room_id: uuid.UUID, data: object) -> events.Kind:

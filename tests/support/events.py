@@ -7,7 +7,6 @@ from datetime import datetime
 
 from bus import events
 from bus.events import (
-    AddedData,
     DeletedData,
     EditedData,
     MemberAdded,
@@ -18,6 +17,7 @@ from bus.events import (
     Person,
     PostedData,
     RemovedData,
+    RoleData,
 )
 
 ALICE = Person(1, "alice")
@@ -48,7 +48,7 @@ def deleted(message: MessagePosted) -> MessageDeleted:
 
 
 def added(user: Person, room_id: uuid.UUID = ROOM) -> MemberAdded:
-    return events.make(MemberAdded, room_id=room_id, actor=ALICE, data=AddedData(user, "member"))
+    return events.make(MemberAdded, room_id=room_id, actor=ALICE, data=RoleData(user, "member"))
 
 
 def removed(user: Person, room_id: uuid.UUID = ROOM) -> MemberRemoved:

@@ -16,7 +16,19 @@ from jsonschema import Draft7Validator, FormatChecker
 from bridge import protocol
 from bridge.protocol import Close, Since
 from bus import events, topology
-from bus.events import EmptyData, RoomArchived, RoomCreated, RoomNameData, RoomRenamed
+from bus.events import (
+    DescriptionData,
+    EmptyData,
+    MemberRoleChanged,
+    RoleData,
+    RoomArchived,
+    RoomCreated,
+    RoomDeleted,
+    RoomDescribed,
+    RoomNameData,
+    RoomRenamed,
+    RoomUnarchived,
+)
 from bus.rooms.model import Entry, Position
 from bus.rooms.presence import UserRef
 from deploy.cli import main
@@ -42,7 +54,11 @@ REAL: list[events.Event] = [
     removed(BOB),
     room_event(RoomCreated, RoomNameData("garden")),
     room_event(RoomRenamed, RoomNameData("yard")),
+    room_event(MemberRoleChanged, RoleData(BOB, "admin")),
+    room_event(RoomDescribed, DescriptionData("with roses")),
     room_event(RoomArchived, EmptyData()),
+    room_event(RoomUnarchived, EmptyData()),
+    room_event(RoomDeleted, EmptyData()),
 ]
 EVENT = events.encode(REAL[0])
 FRAMES: list[msgspec.Struct] = [

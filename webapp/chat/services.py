@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
-import re
 import uuid
 from datetime import timedelta
 
@@ -14,16 +12,15 @@ from bus import events
 from bus.events import MessagePosted, Person, PostedData
 from webapp.accounts.models import User
 from webapp.chat.models import IdempotencyKey
+from webapp.project import idempotency
 from webapp.project.broker import publisher
-from webapp.project.errors import InvalidInput
 from webapp.project.text import check_message
+from webapp.rooms.memberships import check_not_archived
 from webapp.rooms.selectors import membership_of
 
 logger = logging.getLogger(__name__)
 
-MAX_KEY = 255
 KEY_LIFE = timedelta(days=1)
-_KEY = re.compile(rf"[!-~]{{1,{MAX_KEY}}}")
 
 
 def post_message(
@@ -32,10 +29,10 @@ def post_message(
     """Publishes a message to a room; returns when the broker has confirmed it.
 
     For a day the same ``key`` (Idempotency-Key, 1 to 255 visible ASCII characters) returns the
-    same event and posts it once. Raises NotFound, Forbidden, InvalidInput or a BusError; after a
-    retryable one, post again with the same key.
+    same event and posts it once. Raises NotFound, Forbidden, Conflict (an archived room),
+    InvalidInput or a BusError; after a retryable one, post again with the same key.
     """
-    membership_of(user, room_id)
+    check_not_archived(membership_of(user, room_id).room)
     text = check_message(body)
     known = None if key is None else _known(user, room_id, text, key)
     event = events.make(
@@ -59,34 +56,22 @@ def _known(user: User, room_id: uuid.UUID, body: str, key: str) -> IdempotencyKe
 
     Raises InvalidInput for a malformed key, and for one that was used for another message.
     """
-    if not _KEY.fullmatch(key):
-        raise InvalidInput(
-            f"Idempotency-Key must be 1 to {MAX_KEY} visible ASCII characters.",
-            "invalid_idempotency_key",
-        )
-    request_hash = _hash(f"{room_id} {body}")
+    key_hash = idempotency.hash_key(key)
+    request_hash = idempotency.hash_request(f"{room_id} {body}")
     oldest = timezone.now() - KEY_LIFE
-    known, created = _find_or_create(user, key, request_hash)
+    known, created = _find_or_create(user, key_hash, request_hash)
     if created or known.created_at < oldest:
         IdempotencyKey.objects.filter(user=user, created_at__lt=oldest).delete()
     if known.created_at < oldest:
-        known, _ = _find_or_create(user, key, request_hash)
-    if known.request_hash != request_hash:
-        raise InvalidInput(
-            "This Idempotency-Key was used for another message. Use a new one for each message.",
-            "idempotency_key_reused",
-        )
+        known, _ = _find_or_create(user, key_hash, request_hash)
+    idempotency.check_same(known.request_hash, request_hash)
     return known
 
 
-def _find_or_create(user: User, key: str, request_hash: str) -> tuple[IdempotencyKey, bool]:
+def _find_or_create(user: User, key_hash: str, request_hash: str) -> tuple[IdempotencyKey, bool]:
     """The row of this key, and whether this call made it."""
     return IdempotencyKey.objects.get_or_create(
         user=user,
-        key_hash=_hash(key),
+        key_hash=key_hash,
         defaults={"message_id": events.new_id(), "request_hash": request_hash},
     )
-
-
-def _hash(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()

@@ -16,8 +16,8 @@ from bus.errors import PermanentError
 from bus.events import Person
 from webapp.accounts.models import User
 from webapp.importing.lines import Line, room_id
+from webapp.rooms.memberships import add_member, ensure_owner
 from webapp.rooms.models import Membership, Role, Room
-from webapp.rooms.services import add_member, ensure_owner
 
 # RFC 2606: a domain that never exists. Nobody can receive mail or log in there.
 _DOMAIN = "import.invalid"

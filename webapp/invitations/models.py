@@ -23,7 +23,7 @@ class Invitation(models.Model):
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    room = models.ForeignKey(Room, on_delete=models.CASCADE, related_name="invitations")
+    room = models.ForeignKey(Room, null=True, on_delete=models.SET_NULL, related_name="invitations")
     inviter = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+"
     )
@@ -40,3 +40,23 @@ class Invitation(models.Model):
 
     def __str__(self) -> str:
         return f"{self.email} to {self.room}"
+
+
+class InvitationLink(models.Model):
+    """An offer to whoever has the link, while ``uses_left`` lasts. Only the token's hash is kept.
+
+    Who was removed from the room cannot use it.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    room = models.ForeignKey(Room, on_delete=models.CASCADE, related_name="invitation_links")
+    inviter = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+"
+    )
+    token_hash = models.CharField(max_length=64, unique=True)
+    uses_left = models.PositiveIntegerField()
+    created_at = models.DateTimeField(default=timezone.now)
+    expires_at = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return f"{self.uses_left} more to {self.room}"

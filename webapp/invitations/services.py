@@ -19,9 +19,9 @@ from webapp.invitations import mail
 from webapp.invitations.models import LIFE, Invitation
 from webapp.invitations.selectors import invitation_to, open_invitations
 from webapp.project.errors import TooMany
+from webapp.rooms.memberships import check_not_archived, join, lock_room
 from webapp.rooms.models import Membership
 from webapp.rooms.selectors import managing_membership
-from webapp.rooms.services import join, lock_room
 
 DAY = timedelta(days=1)
 
@@ -31,11 +31,13 @@ def invite(room_id: uuid.UUID, email: object, *, actor: User, page: str) -> None
     """Offers membership to the owner of the address ``email``, who also gets a mail.
 
     ``page`` is the URL at which they accept or decline. While an offer to the address is open,
-    nothing changes. Raises NotFound, Forbidden, InvalidInput or TooMany.
+    nothing changes. Raises NotFound, Forbidden, Conflict (an archived room), InvalidInput or
+    TooMany.
     """
     address = normal_email(email)
     room = lock_room(room_id)
     managing_membership(actor, room_id)
+    check_not_archived(room)
     if open_invitations().filter(room=room, email=address).exists():
         return
     _check_bounds(actor, address)
@@ -47,9 +49,9 @@ def invite(room_id: uuid.UUID, email: object, *, actor: User, page: str) -> None
 
 @transaction.atomic
 def accept(invitation_id: uuid.UUID, user: User) -> Membership:
-    """Makes ``user`` a member of the room. Raises NotFound, or Conflict at MAX_ROOMS rooms."""
+    """Makes ``user`` a member of the room. Raises NotFound, Forbidden or Conflict as ``join``."""
     invitation = _locked(invitation_id, user)
-    membership = join(invitation.room_id, user)
+    membership = join(invitation.room_id, user, invited_at=invitation.created_at)
     _end(invitation)
     return membership
 

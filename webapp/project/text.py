@@ -66,6 +66,22 @@ def clean_name(value: object, what: str, maximum: int) -> str:
     return name
 
 
+def clean_text(value: object, what: str, maximum: int) -> str:
+    """Returns a text of several lines, which may be empty, without blanks at its ends.
+
+    Raises InvalidInput, which names the field ``what``, above ``maximum`` characters and for
+    control characters other than line breaks.
+    """
+    if not isinstance(value, str):
+        raise InvalidInput(f"“{what}” must be text.")
+    text = unicodedata.normalize("NFC", value.replace("\r\n", "\n").strip())
+    if any(unicodedata.category(each) in ("Cc", "Cs") for each in text.replace("\n", "")):
+        raise InvalidInput(f"“{what}” has control characters in it. Leave them out.")
+    if len(text) > maximum:
+        raise InvalidInput(f"“{what}” has {len(text)} characters; at most {maximum} are accepted.")
+    return text
+
+
 def check_message(body: object) -> str:
     """Returns ``body`` unchanged if it may be posted; raises InvalidInput if not.
 

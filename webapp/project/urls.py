@@ -6,6 +6,7 @@ from django.urls import include, path, re_path
 from django.views.generic import RedirectView
 
 from webapp.chat.views import MessagesView, SocketTicketView
+from webapp.invitations.link_views import AcceptLinkView, LinksView, LinkTargetView, LinkView
 from webapp.invitations.views import (
     AcceptView,
     DeclineView,
@@ -30,9 +31,13 @@ api = [
     path("rooms/<uuid:room_id>/members/<int:user_id>", MemberView.as_view()),
     path("rooms/<uuid:room_id>/invitations", RoomInvitationsView.as_view()),
     path("rooms/<uuid:room_id>/invitations/<uuid:invitation_id>", RoomInvitationView.as_view()),
+    path("rooms/<uuid:room_id>/invitation-links", LinksView.as_view()),
+    path("rooms/<uuid:room_id>/invitation-links/<uuid:link_id>", LinkView.as_view()),
     path("invitations", InvitationsView.as_view()),
     path("invitations/<uuid:invitation_id>/accept", AcceptView.as_view()),
     path("invitations/<uuid:invitation_id>/decline", DeclineView.as_view()),
+    path("invitations/<str:token>", LinkTargetView.as_view()),
+    path("invitations/<str:token>/accept", AcceptLinkView.as_view()),
     path("socket-ticket", SocketTicketView.as_view()),
     re_path("", UnknownView.as_view()),
 ]

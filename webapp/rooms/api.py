@@ -8,7 +8,7 @@ from typing import Any
 from django.http import HttpResponse, JsonResponse
 
 from webapp.project.api import ApiView, UserRequest, compressed, read_json, read_limit, read_number
-from webapp.rooms import selectors, services
+from webapp.rooms import memberships, selectors, services
 from webapp.rooms.models import Membership
 
 MAX_USER_ID = 2**63 - 1
@@ -20,13 +20,22 @@ class RoomsView(ApiView):
         return JsonResponse({"rooms": rooms})
 
     def post(self, request: UserRequest) -> HttpResponse:
-        membership = services.create_room(request.user, read_json(request).get("name"))
+        key = request.headers.get("Idempotency-Key")
+        membership = services.create_room(request.user, read_json(request).get("name"), key)
         return JsonResponse(room_json(membership), status=201)
 
 
 class RoomView(ApiView):
     def get(self, request: UserRequest, room_id: uuid.UUID) -> HttpResponse:
         return JsonResponse(room_json(selectors.membership_of(request.user, room_id)))
+
+    def patch(self, request: UserRequest, room_id: uuid.UUID) -> HttpResponse:
+        membership = services.change_room(room_id, read_json(request), actor=request.user)
+        return JsonResponse(room_json(membership))
+
+    def delete(self, request: UserRequest, room_id: uuid.UUID) -> HttpResponse:
+        services.delete_room(room_id, actor=request.user)
+        return HttpResponse(status=204)
 
 
 class MembersView(ApiView):
@@ -44,13 +53,26 @@ class MembersView(ApiView):
 
 class MemberView(ApiView):
     def delete(self, request: UserRequest, room_id: uuid.UUID, user_id: int) -> HttpResponse:
-        services.remove_member(room_id, min(user_id, MAX_USER_ID), actor=request.user)
+        memberships.remove_member(room_id, min(user_id, MAX_USER_ID), actor=request.user)
         return HttpResponse(status=204)
+
+    def patch(self, request: UserRequest, room_id: uuid.UUID, user_id: int) -> HttpResponse:
+        role = read_json(request).get("role")
+        member = memberships.change_role(
+            room_id, min(user_id, MAX_USER_ID), role, actor=request.user
+        )
+        return JsonResponse(_member(member))
 
 
 def room_json(membership: Membership) -> dict[str, Any]:
     room = membership.room
-    return {"id": str(room.id), "name": room.name, "role": membership.role}
+    return {
+        "id": str(room.id),
+        "name": room.name,
+        "description": room.description,
+        "archived": room.archived_at is not None,
+        "role": membership.role,
+    }
 
 
 def _member(membership: Membership) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import uuid
 from bus.ticket import MAX_ROOMS
 from webapp.accounts.models import User
 from webapp.project.errors import Forbidden, NotFound
-from webapp.rooms.models import Membership, Room
+from webapp.rooms.models import Membership, Role, Room
 
 
 def membership_of(user: User, room_id: uuid.UUID) -> Membership:
@@ -26,7 +26,15 @@ def managing_membership(user: User, room_id: uuid.UUID) -> Membership:
     """The membership of ``user``, who may manage the room. Raises NotFound or Forbidden."""
     membership = membership_of(user, room_id)
     if not membership.may_manage:
-        raise Forbidden("Only the owner and admins of the room may do this.")
+        raise Forbidden("Only owners and admins of the room may do this.")
+    return membership
+
+
+def owning_membership(user: User, room_id: uuid.UUID) -> Membership:
+    """The membership of ``user``, who is an owner. Raises NotFound or Forbidden."""
+    membership = membership_of(user, room_id)
+    if membership.role != Role.OWNER:
+        raise Forbidden("Only an owner of the room may do this.")
     return membership
 
 

@@ -1,162 +1,120 @@
-"""Changes rooms and memberships. Their events go through the outbox."""
+"""Makes, changes and deletes rooms. Their events go through the outbox."""
 
 from __future__ import annotations
 
-import logging
 import uuid
-from typing import cast
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from django.db import transaction
-from django.db.models import Q
 from django.utils import timezone
 
-from bus import events
-from bus.events import AddedData, MemberAdded, MemberRemoved, RemovedData, RoomCreated, RoomNameData
-from bus.ticket import MAX_ROOMS
+from bus.events import (
+    DescriptionData,
+    EmptyData,
+    RoomArchived,
+    RoomCreated,
+    RoomDeleted,
+    RoomDescribed,
+    RoomNameData,
+    RoomRenamed,
+    RoomUnarchived,
+)
 from webapp.accounts.models import User
-from webapp.outbox import services as outbox
-from webapp.project.errors import Conflict, NotFound
-from webapp.project.text import clean_name
-from webapp.rooms.models import MAX_ROOM_NAME, Membership, Role, Room
-from webapp.rooms.selectors import managing_membership
-
-logger = logging.getLogger(__name__)
+from webapp.project import idempotency
+from webapp.project.errors import InvalidInput
+from webapp.project.text import clean_name, clean_text
+from webapp.rooms.memberships import add, announce, check_not_full, lock_room
+from webapp.rooms.models import MAX_DESCRIPTION, MAX_ROOM_NAME, Membership, Role, Room
+from webapp.rooms.selectors import managing_membership, membership_of, owning_membership
 
 
 @transaction.atomic
-def create_room(user: User, name: object) -> Membership:
-    """Makes a room that ``user`` owns. Raises InvalidInput, or Conflict at MAX_ROOMS rooms."""
-    room = Room(name=clean_name(name, "name", MAX_ROOM_NAME), created_by=user)
-    _check_not_full(user)
-    room.save()
-    outbox.add(
-        events.make(RoomCreated, room_id=room.id, actor=_person(user), data=RoomNameData(room.name))
+def create_room(user: User, name: object, key: str | None = None) -> Membership:
+    """Makes a room that ``user`` owns.
+
+    The same ``key`` (Idempotency-Key) returns the same room. Raises InvalidInput, or Conflict at
+    MAX_ROOMS rooms.
+    """
+    cleaned = clean_name(name, "name", MAX_ROOM_NAME)
+    key_hash = None if key is None else idempotency.hash_key(key)
+    request_hash = idempotency.hash_request(cleaned)
+    # Requests of one user come one after the other: the second sees what the first has made.
+    User.objects.select_for_update().get(id=user.id)
+    known = key_hash and Room.objects.filter(created_by=user, key_hash=key_hash).first()
+    if known:
+        idempotency.check_same(known.request_hash, request_hash)
+        return membership_of(user, known.id)
+    check_not_full(user)
+    room = Room.objects.create(
+        name=cleaned, created_by=user, key_hash=key_hash, request_hash=request_hash
     )
-    return _add(room, user, Role.OWNER, actor=user)
+    announce(room, RoomCreated, RoomNameData(room.name), actor=user)
+    return add(room, user, Role.OWNER, actor=user)
 
 
 @transaction.atomic
-def add_member(room_id: uuid.UUID, user: User, *, actor: User) -> None:
-    """Makes ``user`` a member without asking, unless they are one or are in MAX_ROOMS rooms.
+def change_room(room_id: uuid.UUID, changes: Mapping[str, object], *, actor: User) -> Membership:
+    """Changes ``name``, ``description`` and ``archived``, whichever are given.
 
-    For operators' commands: people invite each other.
+    Owners and admins may rename and describe; only owners may archive, and bring back. What is
+    the same already causes no event. Raises InvalidInput, NotFound or Forbidden.
     """
     room = lock_room(room_id)
-    if room.memberships.filter(user=user).exists():
-        return
-    if _is_full(user):
-        logger.info("user %s is in %s rooms and was not added to %s", user.id, MAX_ROOMS, room_id)
-        return
-    _add(room, user, Role.MEMBER, actor=actor)
-
-
-@transaction.atomic
-def join(room_id: uuid.UUID, user: User) -> Membership:
-    """Makes ``user``, who may join, a member; returns the membership that there is already.
-
-    Raises NotFound, or Conflict at MAX_ROOMS rooms.
-    """
-    room = lock_room(room_id)
-    membership = room.memberships.filter(user=user).first()
-    if membership:
-        return membership
-    _check_not_full(user)
-    return _add(room, user, Role.MEMBER, actor=user)
-
-
-@transaction.atomic
-def ensure_owner(room_id: uuid.UUID, user: User) -> None:
-    """Makes ``user`` the owner of a room that has none, unless they are in MAX_ROOMS rooms.
-
-    The event says that a member with the role of owner was added, also of one who was a member.
-    """
-    room = lock_room(room_id)
-    if room.memberships.filter(role=Role.OWNER).exists():
-        return
-    member = room.memberships.filter(user=user).first()
-    if member:
-        member.role = Role.OWNER
-        member.save(update_fields=["role"])
-        _announce(member, actor=user)
-    elif _is_full(user):
-        logger.info("user %s is in %s rooms and does not own %s", user.id, MAX_ROOMS, room_id)
-    else:
-        _add(room, user, Role.OWNER, actor=user)
-
-
-def remove_member(room_id: uuid.UUID, user_id: int, *, actor: User) -> None:
-    """Removes a member and returns when the broker has confirmed the event.
-
-    Any member but the owner may leave; the owner and admins may remove others. A repeated call
-    publishes the event if an earlier call could not. Raises NotFound, Forbidden, Conflict or a
-    BusError.
-    """
-    with transaction.atomic():
-        room = lock_room(room_id)
-        if user_id != actor.id:
-            managing_membership(actor, room_id)
-        member = room.memberships.select_related("user").filter(user_id=user_id).first()
-        if member:
-            _remove(member, actor)
-    outbox.flush_room(room_id)
-
-
-def _remove(member: Membership, actor: User) -> None:
-    if member.role == Role.OWNER:
-        raise Conflict("The owner cannot be removed from the room.", "owner_stays")
-    _end_invitations(member)
-    member.delete()
-    outbox.add(
-        events.make(
-            MemberRemoved,
-            room_id=member.room_id,
-            actor=_person(actor),
-            data=RemovedData(_person(member.user)),
-        )
-    )
-
-
-def _add(room: Room, user: User, role: Role, *, actor: User) -> Membership:
-    membership = Membership.objects.create(room=room, user=user, role=role)
-    _announce(membership, actor=actor)
+    membership = managing_membership(actor, room_id)
+    unknown = changes.keys() - _CHANGES.keys()
+    if unknown or not changes:
+        accepted = ", ".join(f"“{name}”" for name in _CHANGES)
+        raise InvalidInput(f"Accepted are {accepted}, at least one of them.")
+    for name, value in changes.items():
+        _CHANGES[name](room, value, actor)
+    membership.room = room
     return membership
 
 
-def _announce(member: Membership, *, actor: User) -> None:
-    data = AddedData(_person(member.user), cast(events.Role, Role(member.role).value))
-    outbox.add(events.make(MemberAdded, room_id=member.room_id, actor=_person(actor), data=data))
-    transaction.on_commit(lambda: outbox.try_flush_room(member.room_id))
+@transaction.atomic
+def delete_room(room_id: uuid.UUID, *, actor: User) -> None:
+    """Deletes a room with its memberships. Raises NotFound, or Forbidden unless an owner does it.
 
-
-def _end_invitations(member: Membership) -> None:
-    """Ends what would bring ``member`` back, and what they offered to others."""
-    concerned = Q(email=member.user.email) | Q(inviter=member.user)
-    invitations = member.room.invitations.filter(concerned, ended_at=None)
-    invitations.update(ended_at=timezone.now())
-
-
-def _check_not_full(user: User) -> None:
-    if _is_full(user):
-        raise Conflict(
-            f"You are in {MAX_ROOMS} rooms, the most that one user can be in. Leave one first.",
-            "too_many_rooms",
-        )
-
-
-def _is_full(user: User) -> bool:
-    return Membership.objects.filter(user=user).count() >= MAX_ROOMS
-
-
-def lock_room(room_id: uuid.UUID) -> Room:
-    """Locks the room until commit, so that its outbox rows are in the order of the commits.
-
-    Raises NotFound.
+    Nobody can read its messages any more; they stay in the history's store.
     """
-    room = Room.objects.select_for_update().filter(id=room_id).first()
-    if room is None:
-        raise NotFound("There is no such room.")
-    return room
+    room = lock_room(room_id)
+    owning_membership(actor, room_id)
+    announce(room, RoomDeleted, EmptyData(), actor=actor)
+    # They count towards their inviters' bounds.
+    room.invitations.filter(ended_at=None).update(ended_at=timezone.now())
+    room.invitations.update(room=None)
+    Room.objects.filter(id=room_id).delete()
 
 
-def _person(user: User) -> events.Person:
-    return events.Person(user.id, user.display_name)
+def _rename(room: Room, value: object, actor: User) -> None:
+    name = clean_name(value, "name", MAX_ROOM_NAME)
+    if name != room.name:
+        room.name = name
+        room.save(update_fields=["name"])
+        announce(room, RoomRenamed, RoomNameData(name), actor=actor)
+
+
+def _describe(room: Room, value: object, actor: User) -> None:
+    description = clean_text(value, "description", MAX_DESCRIPTION)
+    if description != room.description:
+        room.description = description
+        room.save(update_fields=["description"])
+        announce(room, RoomDescribed, DescriptionData(description), actor=actor)
+
+
+def _archive(room: Room, value: object, actor: User) -> None:
+    if not isinstance(value, bool):
+        raise InvalidInput("“archived” must be true or false.")
+    owning_membership(actor, room.id)
+    if value != bool(room.archived_at):
+        room.archived_at = timezone.now() if value else None
+        room.save(update_fields=["archived_at"])
+        announce(room, RoomArchived if value else RoomUnarchived, EmptyData(), actor=actor)
+
+
+_CHANGES: dict[str, Callable[[Room, Any, User], None]] = {
+    "name": _rename,
+    "description": _describe,
+    "archived": _archive,
+}

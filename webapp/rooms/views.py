@@ -12,7 +12,7 @@ from django.views import View
 from bus.events import MAX_BODY_CHARACTERS
 from webapp.project.api import UserRequest
 from webapp.project.error_pages import error_answer
-from webapp.project.errors import Conflict, WebError
+from webapp.project.errors import WebError
 from webapp.rooms import selectors, services
 from webapp.rooms.forms import CreateRoomForm
 
@@ -25,9 +25,9 @@ class RoomListPage(LoginRequiredMixin, View):
         form = CreateRoomForm(request.POST)
         if form.is_valid():
             try:
-                membership = services.create_room(request.user, form.cleaned_data["name"])
+                membership = services.create_room(request.user, *form.name_and_key())
                 return redirect("rooms:room", membership.room_id)
-            except Conflict as error:
+            except WebError as error:
                 form.add_error("name", str(error))
         return self._page(request, form, status=400)
 

@@ -499,6 +499,17 @@ class TestRemoval:
         assert alice.got == [1, 2, 3]
         assert bob.got == bob_too.got == [1, "removed"]
 
+    def test_of_the_whole_room(self) -> None:
+        room = open_room()
+        alice, bob, late = joined(room), joined(room, BOB), FakeSocket()
+        start_joining(room, late)
+        deletion = b'{"type":"room.deleted","id":"%b","data":{}}' % ID
+        deliver(room, published(1), published(2, deletion), published(3))
+        room.admit(late, reading(0))
+        assert alice.got == bob.got == [1, 2, "removed"]
+        assert late.got == ["removed"]
+        assert room.is_empty
+
     def test_while_joining(self) -> None:
         room = open_room()
         socket = FakeSocket(BOB)

@@ -15,8 +15,8 @@ from tests.unit.webapp.conftest import Broker
 from webapp.importing import arrivals
 from webapp.importing.importer import import_file
 from webapp.importing.people import People
+from webapp.rooms.memberships import ensure_owner
 from webapp.rooms.models import Membership, Role, Room
-from webapp.rooms.services import ensure_owner
 
 
 @pytest.fixture

@@ -16,7 +16,8 @@ from bus.errors import BrokerUnavailable, PublishRefused
 from bus.publishing import Publisher
 from webapp.outbox import expired_sessions, relay, services
 from webapp.outbox.models import OutboxEvent
-from webapp.rooms.services import add_member, create_room
+from webapp.rooms.memberships import add_member
+from webapp.rooms.services import create_room
 
 
 def age_rows():
