@@ -120,7 +120,7 @@ def _settings(
 ) -> tuple[list[Program], dict[str, str]]:
     """The servers to start, and the settings of every process: given ones before our own."""
     secrets = folder.secrets()
-    servers, urls = embed(given, folder.path, secrets.pop("REDIS_PASSWORD"))
+    servers, urls = embed(given, folder, secrets.pop("REDIS_PASSWORD"))
     names = dict.fromkeys(("127.0.0.1", "localhost", host))
     sites = [(name, ports[listener]) for name in names for listener in ("web", "gateway")]
     ours = {

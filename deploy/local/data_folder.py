@@ -8,6 +8,7 @@ import os
 import secrets
 from collections.abc import Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from bus.errors import SettingError
 
@@ -15,6 +16,8 @@ LOCK = "lock"
 SETTINGS = "environment"
 SECRETS = "secrets"
 PROCESSES = "processes.json"
+# Bytes in the path of a Unix socket; Linux takes 107 (unix(7)), macOS 103.
+LONGEST_SOCKET = 103
 
 
 class DataFolder:
@@ -25,6 +28,7 @@ class DataFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path.absolute()
+        self._temporary: TemporaryDirectory[str] | None = None
         try:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._lock = os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
@@ -50,6 +54,16 @@ class DataFolder:
             write_private(path, format_settings(made))
         return parse_settings(_read(path))
 
+    def socket(self, name: str) -> Path:
+        """Where a Unix socket may be: in the folder, unless a socket cannot have so long a path
+        or its URL would not have the path's bytes; then in a temporary one, for its owner alone.
+        """
+        path = self.path / name
+        if _fits_a_socket(path):
+            return path
+        self._temporary = TemporaryDirectory(prefix="chatbus-")
+        return Path(self._temporary.name) / name
+
     def write_settings(self, settings: Mapping[str, str]) -> None:
         """Lets ``--data`` of the other commands find the running servers."""
         write_private(self.path / SETTINGS, format_settings(settings))
@@ -60,6 +74,8 @@ class DataFolder:
     def close(self) -> None:
         (self.path / SETTINGS).unlink(missing_ok=True)
         (self.path / PROCESSES).unlink(missing_ok=True)
+        if self._temporary:
+            self._temporary.cleanup()
         os.close(self._lock)
 
     def _hold(self) -> None:
@@ -114,6 +130,13 @@ def write_private(path: Path, text: str) -> None:
 def _read(path: Path) -> str:
     """What ``write_private`` wrote: paths in it have the bytes that the file system has."""
     return os.fsdecode(path.read_bytes())
+
+
+def _fits_a_socket(path: Path) -> bool:
+    try:
+        return len(str(path).encode()) <= LONGEST_SOCKET
+    except UnicodeEncodeError:
+        return False
 
 
 def _try_lock(descriptor: int) -> bool:

@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 from bus.errors import SettingError
 from deploy.local.child import Program
-from deploy.local.data_folder import write_private
+from deploy.local.data_folder import DataFolder, write_private
 
 HOST = "127.0.0.1"
 CONFIGURATION = "redis.conf"
@@ -26,7 +26,7 @@ IN_FOLDER = f'cd "$1" && exec "$0" - < {CONFIGURATION}'
 
 
 def embed(
-    given: Mapping[str, str], folder: Path, redis_password: str
+    given: Mapping[str, str], folder: DataFolder, redis_password: str
 ) -> tuple[list[Program], dict[str, str]]:
     """The servers to start so that no URL is missing from ``given``, and those URLs.
 
@@ -35,17 +35,17 @@ def embed(
     programs: list[Program] = []
     urls: dict[str, str] = {}
     if not given.get("DATABASE_URL"):
-        urls["DATABASE_URL"] = f"sqlite:///{quote(os.fsencode(folder / 'chatbus.sqlite3'))}"
+        urls["DATABASE_URL"] = f"sqlite:///{_quoted(folder.path / 'chatbus.sqlite3')}"
     if not (given.get("REDIS_URL") and given.get("BROKER_URL")):
         port = free_port()
-        programs.append(_redis(folder / "redis", port, redis_password))
+        programs.append(_redis(folder.path / "redis", port, redis_password))
         server = f"redis://:{redis_password}@{HOST}:{port}"
         defaults = {"REDIS_URL": f"{server}/0", "BROKER_URL": f"{server}/1"}
         urls |= {name: url for name, url in defaults.items() if not given.get(name)}
     if not given.get("MONGO_URL"):
-        port = free_port()
-        programs.append(_mongo(folder / "mongo", port))
-        urls["MONGO_URL"] = f"mongodb://{HOST}:{port}/chat?directConnection=true"
+        address = folder.socket("mongo.sock")
+        programs.append(_mongo(folder.path / "mongo", address))
+        urls["MONGO_URL"] = f"mongodb://{_quoted(address, safe='')}/chat?directConnection=true"
     return programs, urls
 
 
@@ -55,6 +55,10 @@ def free_port() -> int:
         probe.bind((HOST, 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def _quoted(path: Path, safe: str = "/") -> str:
+    return quote(os.fsencode(path), safe=safe)
 
 
 def _redis(folder: Path, port: int, password: str) -> Program:
@@ -128,34 +132,18 @@ def _release(server: str) -> tuple[int, ...] | None:
     return tuple(int(number) for number in version.groups()) if version else None
 
 
-def _mongo(folder: Path, port: int) -> Program:
+def _mongo(folder: Path, address: Path) -> Program:
     folder.mkdir(mode=0o700, exist_ok=True)
-    server = shutil.which(Path(sys.executable).with_name("nx-27017")) or shutil.which("nx-27017")
-    if not server:
+    if not importlib.util.find_spec("nx_27017"):
         raise SettingError(
             "MONGO_URL",
             "is not set and there is no nx-27017 to start; install it "
             "(pip install 'chatbus[embedded]') or set MONGO_URL",
         )
-    command = [server, "--data-dir", folder, "--host", HOST, "--port", port]
-    command += ["--log-file", folder / "nx.log", "--pid-file", folder / "nx.pid"]
+    server = (sys.executable, "-P", "-m", "deploy.local.mongo_server")
     return Program(
-        name="mongo",
-        command=tuple(str(word) for word in command),
-        log=folder / "nx.log",
-        answers=_listens(port),
+        name="mongo", command=(*server, str(folder), str(address)), log=folder / "nx.log"
     )
-
-
-def _listens(port: int) -> Callable[[], bool]:
-    def answers() -> bool:
-        try:
-            socket.create_connection((HOST, port), PROBE_SECONDS).close()
-        except OSError:
-            return False
-        return True
-
-    return answers
 
 
 def _redis_answers(port: int, password: str) -> Callable[[], bool]:
