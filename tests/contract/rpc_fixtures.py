@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import socket
-import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import TypeVar
@@ -16,16 +14,13 @@ import pytest
 import redis
 import requests
 
-from deploy.local.child import Child, Program
 from tests.conftest import run_server
 from tests.support.broker import waiting
 from tests.support.ports import HOST, free_port
+from tests.support.process import Process, Record
 from tests.support.rabbitmq import RabbitMQ
 from tests.support.servers import Redis
 from tests.support.wait import patience, wait_until
-
-ROOT = Path(__file__).parents[2]
-START_SECONDS = 30.0
 
 
 class RedisBroker:
@@ -94,47 +89,11 @@ def server(request: pytest.FixtureRequest) -> Iterator[Redis | RabbitMQ]:
 
 @pytest.fixture(scope="module")
 def broker(server: Redis | RabbitMQ) -> Broker:
+    return broker_on(server)
+
+
+def broker_on(server: Redis | RabbitMQ) -> Broker:
     return RedisBroker(server) if isinstance(server, Redis) else RabbitBroker(server)
-
-
-class Process:
-    """One process of chatbus, ready when made."""
-
-    def __init__(self, name: str, log: Path, settings: dict[str, str]) -> None:
-        self._log = log
-        self._child = Child(
-            Program(
-                name,
-                (sys.executable, "-P", "-m", "deploy.cli", "run", name),
-                environment={**os.environ, "PYTHONPATH": str(ROOT), **settings},
-                log=log,
-            )
-        )
-        self._child.start()
-        self._child.notifications.settimeout(patience(START_SECONDS))
-        self._child.notified()
-
-    @property
-    def output(self) -> str:
-        return self._log.read_text(errors="replace")
-
-    def terminate(self) -> None:
-        os.kill(self._child.pid, signal.SIGTERM)
-
-    def kill(self) -> None:
-        self._child.kill()
-        self.wait()
-
-    def wait(self) -> int:
-        """Returns the exit code when the process has ended."""
-        wait_until(self._child.has_exited, what=f"{self._child.name} ends")
-        assert self._child.exit_code is not None
-        return self._child.exit_code
-
-    def close(self) -> None:
-        if self._child.running:
-            self.kill()
-        self._child.close()
 
 
 class Gateway(Process):
@@ -165,49 +124,127 @@ AnyProcess = TypeVar("AnyProcess", bound=Process)
 
 
 class Site:
-    """Gateways and workers on one broker, ended with the test."""
+    """Gateways and workers on one broker. Those that last are for all tests of a module, to spare
+    their starts; the others end with the test."""
 
     def __init__(self, broker: Broker, folder: Path) -> None:
         self.broker = broker
-        self.folder = folder
-        self._runs = folder / "runs"
-        self._runs.touch()
+        self._folder = folder
+        self._runs_file = folder / "runs"
+        self._runs = Record(self._runs_file)
         self._processes: list[Process] = []
+        self._of_test: list[Process] = []
+        self._gateways: dict[tuple[tuple[str, str], ...], Gateway] = {}
+        self._worker: Process | None = None
 
     def gateway(self, **settings: str) -> Gateway:
-        return self._started(Gateway(self._log(), self._settings(settings)))
+        """A gateway that ends with the test."""
+        gateway = self._start_gateway(settings)
+        self._of_test.append(gateway)
+        return gateway
 
     def worker(self, **settings: str) -> Process:
-        defaults = {
-            "WSGI_APPLICATION": "tests.contract.echo_app:application",
-            "ECHO_LOG": str(self._runs),
-            "WORKER_THREADS": "1",
-        }
-        settings = self._settings(defaults | settings)
-        return self._started(Process("request_worker", self._log(), settings))
+        """A worker that ends with the test."""
+        worker = self._start_worker(settings)
+        self._of_test.append(worker)
+        return worker
+
+    def lasting_gateway(self, **settings: str) -> Gateway:
+        """The gateway with these settings that lasts. No test may end it."""
+        key = tuple(sorted(settings.items()))
+        if key not in self._gateways:
+            self._gateways[key] = self._start_gateway(settings)
+        return self._gateways[key]
+
+    def lasting_worker(self) -> Process:
+        """The worker that lasts until a test ends it; then a new one. It has one thread."""
+        if self._worker is None or not self._worker.running:
+            self._worker = self._start_worker({})
+        return self._worker
+
+    def stop_lasting_worker(self) -> None:
+        """Returns when no worker runs that lasts."""
+        if self._worker and self._worker.running:
+            self._worker.stop()
 
     def runs(self) -> list[str]:
-        """What the application was asked, in order."""
-        return self._runs.read_text().splitlines()
+        """What the application was asked since the test began, in order."""
+        return self._runs.read().splitlines()
+
+    def begin_test(self) -> None:
+        self._runs.begin_test()
+        for process in self._processes:
+            process.log.begin_test()
+
+    def end_test(self) -> None:
+        """Ends the test's own processes, and not by a kill: RabbitMQ could hand a killed worker
+        one more request, which is the next test's."""
+        while self._of_test:
+            process = self._of_test.pop()
+            if process.running:
+                process.stop()
 
     def close(self) -> None:
         for process in self._processes:
             process.close()
 
+    def _start_gateway(self, settings: dict[str, str]) -> Gateway:
+        return self._started(Gateway(self._log(), self._settings(settings)))
+
+    def _start_worker(self, settings: dict[str, str]) -> Process:
+        defaults = {
+            "WSGI_APPLICATION": "tests.contract.echo_app:application",
+            "ECHO_LOG": str(self._runs_file),
+            "WORKER_THREADS": "1",
+        }
+        settings = self._settings(defaults | settings)
+        return self._started(Process("request_worker", self._log(), settings))
+
     def _settings(self, settings: dict[str, str]) -> dict[str, str]:
         return {"BROKER_URL": self.broker.url, **settings}
 
     def _log(self) -> Path:
-        return self.folder / f"log{len(self._processes)}"
+        return self._folder / f"log{len(self._processes)}"
 
     def _started(self, process: AnyProcess) -> AnyProcess:
         self._processes.append(process)
         return process
 
 
-@pytest.fixture
-def site(broker: Broker, tmp_path: Path) -> Iterator[Site]:
-    site = Site(broker, tmp_path)
+@pytest.fixture(scope="module")
+def site_of_module(broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    site = Site(broker, tmp_path_factory.mktemp("site"))
     yield site
     site.close()
     broker.clear()
+
+
+@pytest.fixture
+def site(site_of_module: Site) -> Iterator[Site]:
+    site_of_module.begin_test()
+    yield site_of_module
+    site_of_module.end_test()
+
+
+@pytest.fixture
+def pool() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(16) as executor:
+        yield executor
+
+
+Hold = Callable[[Gateway, str], tuple[Future[requests.Response], Path]]
+
+
+@pytest.fixture
+def hold(site: Site, pool: ThreadPoolExecutor, tmp_path: Path) -> Iterator[Hold]:
+    """Sends a request by the given method that keeps the worker busy until the file that is
+    returned exists, at the latest until the test ends."""
+    released = tmp_path / "released"
+
+    def send(gateway: Gateway, method: str) -> tuple[Future[requests.Response], Path]:
+        answer = pool.submit(gateway.request, method, f"/hold?until={released}")
+        wait_until(lambda: f"{method} /hold" in site.runs(), what="the run")
+        return answer, released
+
+    yield send
+    released.touch()

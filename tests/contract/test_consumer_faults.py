@@ -26,11 +26,11 @@ from bus.transport import declare
 from bus.transport.rabbitmq import stream
 from consumers.mongo_writer import open_messages
 from tests.contract import file_sink
-from tests.contract.rpc_fixtures import Process
 from tests.support.broker import consumers, depth, empty
 from tests.support.consuming import ListSink, consuming, dead_letters, publish
 from tests.support.events import ALICE, added, posted
 from tests.support.ports import HOST
+from tests.support.process import Process
 from tests.support.proxy import Proxy
 from tests.support.rabbitmq import RabbitMQ
 from tests.support.servers import Redis

@@ -20,7 +20,15 @@ from bus.publishing import Publisher
 from bus.rpc import HeldRequest, Reply, RpcClient, RpcServer
 from bus.topology import MONGO_WRITER, REDIS_PUBLISHER, WEB_REQUESTS, pause_queue
 from bus.transport import connect_admin
-from tests.contract.rpc_fixtures import Broker, Site, broker, server, site
+from tests.contract.rpc_fixtures import (
+    Broker,
+    Site,
+    broker,
+    broker_on,
+    server,
+    site,
+    site_of_module,
+)
 from tests.support.broker import depth, empty
 from tests.support.consuming import ListSink, consuming, publish
 from tests.support.events import posted
@@ -28,7 +36,7 @@ from tests.support.rabbitmq import RabbitMQ
 from tests.support.rabbitmq_faults import silent_leader
 from tests.support.wait import patience, wait_until
 
-__all__ = ["broker", "server", "site"]
+__all__ = ["broker", "server", "site", "site_of_module"]
 
 
 @pytest.fixture
@@ -139,8 +147,7 @@ def test_pausing_and_resuming_twice_changes_nothing(url: str) -> None:
 
 
 def test_requests_wait_while_the_workers_are_paused(url: str, site: Site) -> None:
-    worker = site.worker()
-    gateway = site.gateway()
+    worker, gateway = site.lasting_worker(), site.lasting_gateway()
     assert gateway.get("/first").ok
     pause(url, WEB_REQUESTS, "olga")
     wait_until(lambda: "is paused" in worker.output)
@@ -153,7 +160,9 @@ def test_requests_wait_while_the_workers_are_paused(url: str, site: Site) -> Non
     assert sorted(site.runs()) == ["GET /first", *(f"POST /{number}" for number in range(4))]
 
 
-def test_a_worker_that_stops_while_paused_takes_no_request(url: str, broker: Broker) -> None:
+def test_a_worker_that_stops_while_paused_takes_no_request(broker: Broker) -> None:
+    # No other worker is there.
+    url = broker_on(broker.server).url
     taken: list[HeldRequest] = []
 
     def take(request: HeldRequest) -> Reply:
@@ -177,7 +186,6 @@ def test_a_worker_that_stops_while_paused_takes_no_request(url: str, broker: Bro
         assert not thread.is_alive()
         assert not taken
         assert not answer.done()
-    broker.clear()
 
 
 def post(deadline: float) -> HeldRequest:
@@ -193,8 +201,7 @@ def post(deadline: float) -> HeldRequest:
 
 
 def test_posts_during_many_pauses_run_once_and_are_all_answered(url: str, site: Site) -> None:
-    worker = site.worker()
-    gateway = site.gateway()
+    worker, gateway = site.lasting_worker(), site.lasting_gateway()
     with ThreadPoolExecutor(4) as pool:
         answers = []
         for round_ in range(4):

@@ -4,47 +4,47 @@ from __future__ import annotations
 
 import os
 import socket
-from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-import requests
 
 from bus.message import Message
 from bus.publishing import Publisher
 from bus.topology import WEB_REQUESTS
-from tests.contract.rpc_fixtures import Gateway, Site, broker, server, site
-from tests.support.freeze import frozen
+from tests.contract.rpc_fixtures import (
+    Gateway,
+    Hold,
+    Site,
+    broker,
+    hold,
+    pool,
+    site,
+    site_of_module,
+)
+from tests.support.rabbitmq import RabbitMQ
+from tests.support.servers import Redis
 from tests.support.wait import wait_until
 
-__all__ = ["broker", "server", "site"]
+__all__ = ["broker", "hold", "pool", "site", "site_of_module"]
 MEBIBYTE = 1024 * 1024
 
 
-@pytest.fixture
-def pool():
-    with ThreadPoolExecutor(16) as executor:
-        yield executor
+@pytest.fixture(scope="module", params=["redis_server", "rabbitmq"], ids=["redis", "amqp"])
+def server(request: pytest.FixtureRequest) -> Redis | RabbitMQ:
+    """A server that no test here stops."""
+    found: Redis | RabbitMQ = request.getfixturevalue(request.param)
+    return found
 
 
 @pytest.fixture
 def gateway(site: Site) -> Gateway:
-    return site.gateway()
-
-
-def hold(
-    pool: ThreadPoolExecutor, site: Site, gateway: Gateway, method: str
-) -> tuple[Future[requests.Response], Path]:
-    """A request that runs in the worker until the file that is returned exists."""
-    released = site.folder / "released"
-    answer = pool.submit(gateway.request, method, f"/hold?until={released}")
-    wait_until(lambda: f"{method} /hold" in site.runs(), what="the run")
-    return answer, released
+    """With a worker that takes one request at a time."""
+    site.lasting_worker()
+    return site.lasting_gateway(GATEWAY_PRIORITIES="/slow/=0")
 
 
 @pytest.mark.parametrize("method", ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "PURGE"])
 def test_every_method_arrives_with_all_its_parts(site: Site, gateway: Gateway, method: str) -> None:
-    site.worker()
     answer = gateway.request(
         method,
         "/a%20b/%C3%BC?x=%20y&x=2",
@@ -65,7 +65,6 @@ def test_every_method_arrives_with_all_its_parts(site: Site, gateway: Gateway, m
 
 
 def test_a_binary_mebibyte_makes_the_round_trip(site: Site, gateway: Gateway) -> None:
-    site.worker()
     body = os.urandom(MEBIBYTE)
     assert gateway.request("POST", "/body", data=body).content == body
     blocks = (body[start : start + 10_000] for start in range(0, MEBIBYTE, 10_000))
@@ -73,7 +72,6 @@ def test_a_binary_mebibyte_makes_the_round_trip(site: Site, gateway: Gateway) ->
 
 
 def test_a_larger_body_is_refused(site: Site, gateway: Gateway) -> None:
-    site.worker()
     body = b"x" * (MEBIBYTE + 1)
     assert gateway.request("POST", "/api/body", data=body).json() == {
         "error": {"code": "body_too_large", "message": "A body may have 1048576 bytes."}
@@ -85,7 +83,6 @@ def test_a_larger_body_is_refused(site: Site, gateway: Gateway) -> None:
 def test_repeated_cookies_keep_their_order_and_hop_by_hop_fields_go(
     site: Site, gateway: Gateway
 ) -> None:
-    site.worker()
     answer = gateway.get("/cookies")
     cookies = [value for name, value in answer.raw.headers.items() if name == "set-cookie"]
     assert cookies == ["c0=0; Path=/", "c1=1; Path=/", "c2=2; Path=/"]
@@ -94,7 +91,6 @@ def test_repeated_cookies_keep_their_order_and_hop_by_hop_fields_go(
 
 @pytest.mark.parametrize("status", [200, 201, 202, 301, 302, 400, 404, 418, 500, 503])
 def test_the_status_is_the_applications(site: Site, gateway: Gateway, status: int) -> None:
-    site.worker()
     answer = gateway.get(f"/status?code={status}")
     assert (answer.status_code, answer.content) == (status, b"body")
     assert answer.headers["Location"] == "/elsewhere"
@@ -105,7 +101,6 @@ def test_the_status_is_the_applications(site: Site, gateway: Gateway, status: in
     [("HEAD", "/body"), ("GET", "/status?code=204&empty"), ("GET", "/status?code=304")],
 )
 def test_answers_without_a_body(site: Site, gateway: Gateway, method: str, path: str) -> None:
-    site.worker()
     head = f"{method} {path} HTTP/1.1\r\nHost: localhost\r\n"
     second = b"GET /status?code=200 HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
     received = gateway.raw(f"{head}\r\n".encode() + second)
@@ -117,7 +112,6 @@ def test_answers_without_a_body(site: Site, gateway: Gateway, method: str, path:
 def test_a_failing_application_is_a_500_and_the_worker_goes_on(
     site: Site, gateway: Gateway
 ) -> None:
-    site.worker()
     assert gateway.get("/fail").status_code == 500
     assert gateway.get("/huge").status_code == 502
     assert gateway.get("/bad-header").status_code == 502
@@ -125,7 +119,7 @@ def test_a_failing_application_is_a_500_and_the_worker_goes_on(
 
 
 def test_a_malformed_request_on_the_queue_is_dropped(site: Site, gateway: Gateway) -> None:
-    worker = site.worker()
+    worker = site.lasting_worker()
     publisher = Publisher(site.broker.url, [WEB_REQUESTS])
     for body, reply_to in [(b"\xff\x00", "web.replies.x"), (b"{}", None)]:
         message = Message(
@@ -144,96 +138,39 @@ def test_a_malformed_request_on_the_queue_is_dropped(site: Site, gateway: Gatewa
     wait_until(lambda: worker.output.count("dropped from web.requests") == 2, what="the log")
 
 
-def test_a_request_past_its_deadline_is_a_504_and_never_run(site: Site) -> None:
-    gateway = site.gateway(GATEWAY_TIMEOUT="2")
-    answer = gateway.request("POST", "/late", headers={"Accept": "application/json"})
+def test_a_request_past_its_deadline_is_a_504_and_never_run(
+    site: Site, gateway: Gateway, hold: Hold
+) -> None:
+    impatient = site.gateway(GATEWAY_TIMEOUT="2")
+    first, released = hold(gateway, "GET")
+    answer = impatient.request("POST", "/late", headers={"Accept": "application/json"})
     assert answer.status_code == 504
     assert answer.json()["error"]["code"] == "timeout"
-    site.worker()
-    assert gateway.get("/environ").status_code == 200
-    assert site.runs() == ["GET /environ"]
-
-
-def test_a_killed_workers_get_runs_again(
-    site: Site, gateway: Gateway, pool: ThreadPoolExecutor
-) -> None:
-    worker = site.worker()
-    answer, released = hold(pool, site, gateway, "GET")
-    worker.kill()
-    site.worker()
-    wait_until(lambda: len(site.runs()) == 2, what="the second run")
     released.touch()
-    assert answer.result().content == b"held"
+    assert first.result().status_code == 200
+    assert impatient.get("/environ").status_code == 200
+    assert site.runs() == ["GET /hold", "GET /environ"]
 
 
-def test_a_killed_workers_post_is_a_502_and_ran_once(
-    site: Site, gateway: Gateway, pool: ThreadPoolExecutor
+def test_urgent_routes_are_served_first(
+    site: Site, gateway: Gateway, pool: ThreadPoolExecutor, hold: Hold
 ) -> None:
-    worker = site.worker()
-    answer, released = hold(pool, site, gateway, "POST")
-    worker.kill()
-    released.touch()
-    site.worker()
-    assert answer.result().status_code == 502
-    assert "look before you send it again" in answer.result().text
-    assert site.runs() == ["POST /hold"]
-
-
-def test_sigterm_finishes_the_running_request_and_leaves_the_others(
-    site: Site, gateway: Gateway, pool: ThreadPoolExecutor
-) -> None:
-    worker = site.worker()
-    answer, released = hold(pool, site, gateway, "POST")
-    others = [pool.submit(gateway.request, "POST", "/other") for _ in range(5)]
-    wait_until(lambda: site.broker.waiting() == 5, what="waiting requests")
-    worker.terminate()
-    released.touch()
-    assert answer.result().content == b"held"
-    assert worker.wait() == 0
-    assert site.runs() == ["POST /hold"]
-    site.worker()
-    assert [other.result().status_code for other in others] == [200] * 5
-    assert site.runs().count("POST /other") == 5
-
-
-def test_a_worker_that_does_not_finish_in_time_gives_its_request_back(
-    site: Site, gateway: Gateway, pool: ThreadPoolExecutor
-) -> None:
-    worker = site.worker(WORKER_GRACE="0.1")
-    answer, released = hold(pool, site, gateway, "GET")
-    worker.terminate()
-    assert worker.wait() == 0
-    released.touch()
-    site.worker()
-    assert answer.result().content == b"held"
-
-
-def test_requests_wait_while_no_worker_runs(
-    site: Site, gateway: Gateway, pool: ThreadPoolExecutor
-) -> None:
-    methods = ["GET", "POST"] * 8
-    answers = [pool.submit(gateway.request, method, "/wait") for method in methods]
-    wait_until(lambda: site.broker.waiting() == len(methods), what="waiting requests")
-    assert not any(answer.done() for answer in answers)
-    site.worker()
-    assert [answer.result().status_code for answer in answers] == [200] * len(methods)
-
-
-def test_urgent_routes_are_served_first(site: Site, pool: ThreadPoolExecutor) -> None:
-    gateway = site.gateway(GATEWAY_PRIORITIES="/slow/=0")
+    _, released = hold(gateway, "GET")
     paths = ["/slow/", "/static/a.css", "/page/", "/api/rooms"]
     answers = []
     for waiting, path in enumerate(paths, 1):
         answers.append(pool.submit(gateway.get, path))
         wait_until(lambda waiting=waiting: site.broker.waiting() == waiting, what="the queue")
-    site.worker()
+    released.touch()
     assert all(answer.result().status_code == 200 for answer in answers)
-    assert site.runs() == [f"GET {path}" for path in reversed(paths)]
+    assert site.runs() == ["GET /hold", *(f"GET {path}" for path in reversed(paths))]
 
 
-def test_two_gateways_get_their_own_answers(site: Site, pool: ThreadPoolExecutor) -> None:
-    gateways = [site.gateway(), site.gateway()]
-    site.worker(WORKER_THREADS="2")
+def test_two_gateways_get_their_own_answers(
+    site: Site, gateway: Gateway, pool: ThreadPoolExecutor
+) -> None:
+    gateways = [gateway, site.gateway()]
+    site.worker(WORKER_THREADS="2", CONSUMER_INSTANCE="2")
     bodies = [os.urandom(100) for _ in range(40)]
     answers = [
         pool.submit(gateways[number % 2].request, "POST", "/body", data=body)
@@ -242,81 +179,29 @@ def test_two_gateways_get_their_own_answers(site: Site, pool: ThreadPoolExecutor
     assert [answer.result().content for answer in answers] == bodies
 
 
-def test_too_many_held_requests_are_refused(site: Site, pool: ThreadPoolExecutor) -> None:
-    gateway = site.gateway(GATEWAY_MAX_HELD="1")
-    first = pool.submit(gateway.get, "/first")
+def test_too_many_held_requests_are_refused(
+    site: Site, gateway: Gateway, pool: ThreadPoolExecutor, hold: Hold
+) -> None:
+    narrow = site.lasting_gateway(GATEWAY_MAX_HELD="1")
+    _, released = hold(gateway, "GET")
+    first = pool.submit(narrow.get, "/first")
     wait_until(lambda: site.broker.waiting() == 1, what="the first request")
-    second = gateway.get("/second")
+    second = narrow.get("/second")
     assert (second.status_code, second.headers["Retry-After"]) == (503, "5")
-    site.worker()
+    released.touch()
     assert first.result().status_code == 200
 
 
-def test_a_browser_that_hung_up_makes_room(site: Site, pool: ThreadPoolExecutor) -> None:
-    gateway = site.gateway(GATEWAY_MAX_HELD="1")
-    gone = socket.create_connection(("127.0.0.1", gateway.port))
+def test_a_browser_that_hung_up_makes_room(site: Site, gateway: Gateway, hold: Hold) -> None:
+    narrow = site.lasting_gateway(GATEWAY_MAX_HELD="1")
+    _, released = hold(gateway, "GET")
+    gone = socket.create_connection(("127.0.0.1", narrow.port))
     gone.sendall(b"GET /gone HTTP/1.1\r\nHost: localhost\r\n\r\n")
     wait_until(lambda: site.broker.waiting() == 1, what="the request")
-    assert gateway.get("/refused").status_code == 503
+    assert narrow.get("/refused").status_code == 503
     gone.close()
-    site.worker()
-    wait_until(lambda: gateway.get("/environ").status_code == 200, what="room for the next request")
-
-
-def test_sigterm_of_the_gateway_answers_what_it_holds(
-    site: Site, gateway: Gateway, pool: ThreadPoolExecutor
-) -> None:
-    site.worker()
-    answer, released = hold(pool, site, gateway, "POST")
-    gateway.terminate()
-    wait_until(lambda: "Shutting down" in gateway.output, what="the shutdown")
     released.touch()
-    assert answer.result().content == b"held"
-    assert gateway.wait() == 0
-
-
-def test_a_broker_that_is_down_is_a_503_until_it_is_back(site: Site, gateway: Gateway) -> None:
-    site.worker()
-    assert gateway.get("/environ").status_code == 200
-    site.broker.server.stop()
-    try:
-        answer = gateway.request("POST", "/lost")
-        assert (answer.status_code, answer.headers["Retry-After"]) == (503, "5")
-        assert gateway.get("/gateway/health/ready").status_code == 503
-        assert gateway.get("/gateway/health/live").status_code == 200
-    finally:
-        site.broker.server.start()
-    wait_until(lambda: gateway.get("/environ").status_code == 200, what="the broker's return")
-    assert "POST /lost" not in site.runs()
-
-
-def test_a_post_to_a_stalled_broker_is_answered_truthfully_and_published_once(
-    site: Site, pool: ThreadPoolExecutor
-) -> None:
-    gateway = site.gateway(GATEWAY_TIMEOUT="60")
-    site.worker()
-    assert gateway.get("/environ").status_code == 200
-    with frozen(site.broker.server.pid):
-        answer = pool.submit(gateway.request, "POST", "/stalled")
-        wait_until(
-            lambda: "may be on its queue" in gateway.output or answer.done(), what="the stall"
-        )
-    status = answer.result().status_code
-    assert (status, site.runs()[1:]) in [(200, ["POST /stalled"]), (503, [])]
-
-
-def test_an_answer_survives_a_crash_of_the_broker(site: Site, pool: ThreadPoolExecutor) -> None:
-    """And the request is run once, also when the broker has forgotten that a worker took it."""
-    gateway = site.gateway(GATEWAY_TIMEOUT="60")
-    site.worker()
-    answer, released = hold(pool, site, gateway, "POST")
-    site.broker.forget_deliveries()
-    site.broker.server.kill()
-    site.broker.server.start()
-    released.touch()
-    assert answer.result().content == b"held"
-    wait_until(site.broker.is_settled, what="the worker has looked at it again")
-    assert site.runs() == ["POST /hold"]
+    wait_until(lambda: narrow.get("/environ").status_code == 200, what="room for the next request")
 
 
 HEAD = b"GET / HTTP/1.1\r\nHost: localhost\r\n"
@@ -349,13 +234,11 @@ HEAD = b"GET / HTTP/1.1\r\nHost: localhost\r\n"
 def test_ambiguous_and_bad_heads_are_refused(
     site: Site, gateway: Gateway, sent: bytes, status: int
 ) -> None:
-    site.worker()
     assert gateway.raw(sent).startswith(b"HTTP/1.1 %d " % status)
     assert site.runs() == []
 
 
 def test_a_head_is_cleaned_before_it_goes_on(site: Site, gateway: Gateway) -> None:
-    site.worker()
     seen = gateway.get(
         "/environ",
         headers={
