@@ -15,7 +15,7 @@ import pytest
 from pika.adapters.blocking_connection import BlockingChannel
 
 from bus import events, topology
-from bus.admin import topology_apply
+from bus.admin import empty_queue, topology_apply
 from bus.admin.dead_letters import dead_queue, open_dead_letters
 from bus.errors import BrokerUnavailable, PublishRefused, QueueInUse, SettingError
 from bus.message import Message
@@ -31,7 +31,7 @@ from tests.support.ports import HOST, free_port
 from tests.support.rabbitmq import RabbitMQ
 from tests.support.rabbitmq_faults import silent_leader
 from tests.support.servers import Redis
-from tests.support.wait import wait_until
+from tests.support.wait import patience, wait_until
 
 KEY = f"room.{uuid.uuid4()}.message.posted"
 Topology = Callable[..., tuple[int, str]]
@@ -425,9 +425,12 @@ def test_what_is_exported_makes_an_empty_broker_whole(
 
 
 def test_a_queue_is_kept_while_a_message_that_has_died_is_on_it(
-    chatbus: Topology, channel: BlockingChannel, url: str
+    chatbus: Topology, channel: BlockingChannel, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It waits there for the dead-letter queue, and neither waits nor is taken."""
+    # Here RabbitMQ counts five to ten times as often as where that may take 30 s.
+    monkeypatch.setattr(empty_queue, "STATISTICS_SECONDS", patience(2.0))
+    monkeypatch.setattr(topology_apply, "DRAIN_SECONDS", patience(2.0))
     chatbus("apply")
     channel.queue_delete(MONGO_WRITER.name)
     declare_otherwise(channel, MONGO_WRITER)

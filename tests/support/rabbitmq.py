@@ -129,9 +129,12 @@ class RabbitMQ(Server):
         self._start_epmd()
         (self.folder / "rabbitmq.conf").write_text("\n".join(self._configuration()) + "\n")
         (self.folder / "plugins").write_text("[rabbitmq_management].")
-        # Statistics every half second instead of every five, for the tests that wait for them.
+        # Statistics every half second instead of every five, and the counts in them every second,
+        # for the tests that wait for them.
         (self.folder / "advanced.config").write_text(
-            "[{rabbit, [{quorum_tick_interval, 500}, {collect_statistics_interval, 500}]}]."
+            "[{rabbit, [{quorum_tick_interval, 500}, {collect_statistics_interval, 500}]},"
+            " {rabbitmq_management_agent, [{sample_retention_policies,"
+            " [{global, [{60, 1}]}, {basic, [{60, 1}]}, {detailed, [{10, 1}]}]}]}]."
         )
         return Program(
             "rabbitmq", (server,), environment=self._environment(), log=self.folder / "log"
