@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import subprocess
 import sys
 import threading
@@ -9,17 +10,19 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from pathlib import Path
 
 import pytest
 import requests
 from prometheus_client import REGISTRY
 
 from bus.consuming.pause import PauseWatch, pause, resume
+from bus.errors import SettingError
 from bus.publishing import Publisher
 from bus.rpc import HeldRequest, Reply, RpcClient, RpcServer
+from bus.runtime.settings import Environment
 from bus.topology import MONGO_WRITER, REDIS_PUBLISHER, WEB_REQUESTS, pause_queue
 from bus.transport import connect_admin
+from deploy.commands import pause as command
 from tests.contract.rpc_fixtures import (
     Broker,
     Site,
@@ -58,6 +61,20 @@ def chatbus(url: str, *arguments: str, code: int = 0) -> str:
     )
     assert finished.returncode == code, (finished.stdout, finished.stderr)
     return finished.stdout + finished.stderr
+
+
+@pytest.fixture
+def chatbus_here(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """Like ``chatbus``, in this process: a start takes more processor time than the word."""
+
+    def run(url: str, word: str, *arguments: str) -> str:
+        parser = argparse.ArgumentParser()
+        {"pause": command.add_arguments, "resume": command.add_resume_arguments}[word](parser)
+        parsed = parser.parse_args(arguments)
+        assert parsed.run(parsed, Environment({"BROKER_URL": url})) == 0
+        return capsys.readouterr().out
+
+    return run
 
 
 def test_a_paused_consumer_stays_up_and_goes_on_where_it_was(url: str) -> None:
@@ -216,36 +233,40 @@ def test_posts_during_many_pauses_run_once_and_are_all_answered(url: str, site: 
     assert len(site.runs()) == len(set(site.runs())) == 40
 
 
-def test_the_command_says_what_it_did(url: str, tmp_path: Path) -> None:
+def test_the_command_says_what_it_did(url: str, chatbus_here: Callable[..., str]) -> None:
     publish(url, *(posted(f"{number}") for number in range(3)))
     before = depth(url, MONGO_WRITER)
     wait = f"{before} messages ready"
     assert chatbus(url, "pause", "mongo_writer", "--reason", "a bad deploy") == (
         f"chat.mongo_writer is paused; {wait}.\nResume it with: chatbus resume mongo_writer\n"
     )
-    assert "was paused already" in chatbus(url, "pause", "chat.mongo_writer")
+    assert "was paused already" in chatbus_here(url, "pause", "chat.mongo_writer")
     assert chatbus(url, "resume", "mongo_writer") == f"chat.mongo_writer resumed; {wait}.\n"
-    assert "was not paused" in chatbus(url, "resume", "mongo_writer")
+    assert "was not paused" in chatbus_here(url, "resume", "mongo_writer")
 
 
-def test_resume_says_how_much_waited_when_it_was_given(url: str) -> None:
+def test_resume_says_how_much_waited_when_it_was_given(
+    url: str, chatbus_here: Callable[..., str]
+) -> None:
     sink = ListSink()
     with consuming(url, sink) as consumer:
         pause(url, MONGO_WRITER, "olga")
         wait_until(lambda: consumer.status() == "paused")
         publish(url, *(posted(f"{number}") for number in range(150)))
         wait_until(lambda: depth(url, MONGO_WRITER) == 150)
-        assert "resumed; 150 messages ready." in chatbus(url, "resume", "mongo_writer")
+        assert "resumed; 150 messages ready." in chatbus_here(url, "resume", "mongo_writer")
         wait_until(lambda: len(sink.bodies) == 150)
 
 
 @pytest.mark.parametrize("word", ["pause", "resume"])
-def test_a_wrong_name_is_refused_with_those_that_are_accepted(word: str) -> None:
+def test_a_wrong_name_is_refused_with_those_that_are_accepted(
+    word: str, chatbus_here: Callable[..., str]
+) -> None:
     output = chatbus("amqp://nowhere", word, "nobody", code=2)
     accepted = "mongo_writer, chat.mongo_writer, redis_publisher, chat.redis_publisher"
     assert f"'nobody' is not a queue; accepted are {accepted}" in output
-    output = chatbus("amqp://nowhere", word, "chat.archive", code=2)
-    assert "'chat.archive' has no consumers; accepted are" in output
+    with pytest.raises(SettingError, match=r"'chat\.archive' has no consumers; accepted are"):
+        chatbus_here("amqp://nowhere", word, "chat.archive")
 
 
 def test_looking_for_a_pause_again_and_again_leaves_no_channel_behind(rabbitmq: RabbitMQ) -> None:
