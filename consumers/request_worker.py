@@ -208,6 +208,7 @@ class WorkerThreads:
         for thread in self._threads:
             thread.start()
         self._stop.wait()
+        logger.info("stopping: running requests get %g s to finish", self._grace)
         self._join()
         return not self._has_crashed
 

@@ -75,6 +75,7 @@ def test_sigterm_finishes_the_running_request_and_leaves_the_others(
     others = [pool.submit(gateway.request, "POST", "/other") for _ in range(5)]
     wait_until(lambda: site.broker.waiting() == 5, what="waiting requests")
     worker.terminate()
+    wait_until(lambda: "stopping" in worker.output, what="it has noticed")
     released.touch()
     assert answer.result().content == b"held"
     assert worker.wait() == 0
