@@ -27,7 +27,7 @@ def test_register(backend: Stack, visit: Visit) -> None:
         page.get_by_label("Password again").fill("another one")
         page.get_by_role("button", name="Register").click()
         expect(page.get_by_role("alert").first).to_contain_text(error)
-        expect(page.get_by_text("The two password fields didn’t match.")).to_be_visible()
+        expect(page.get_by_text("You must type the same password each time.")).to_be_visible()
         expect(page.get_by_label("E-mail")).to_have_value(email)
         expect(page.get_by_label("Display name")).to_have_value("Somebody")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from allauth.account import views as allauth
 from django.contrib.auth.views import LogoutView
-from django.urls import path, re_path
+from django.urls import include, path, re_path
 
 from webapp.accounts.views import LoginView, RegisterView, SessionsView
 
@@ -13,6 +13,7 @@ urlpatterns = [
     path("login/", LoginView.as_view(), name="account_login"),
     path("logout/", LogoutView.as_view(), name="account_logout"),
     path("sessions/", SessionsView.as_view(), name="usersessions_list"),
+    path("factors/", include("allauth.mfa.urls")),
     path("inactive/", allauth.account_inactive, name="account_inactive"),
     path("again/", allauth.reauthenticate, name="account_reauthenticate"),
     path("email/", allauth.email, name="account_email"),

@@ -81,6 +81,8 @@ def settings_from(environment: Environment) -> dict[str, Any]:
         "ACCOUNT_EMAIL_VERIFICATION": _verification(environment),
         "ACCOUNT_RATE_LIMITS": _account_limits(environment),
         "ACCOUNT_DEFAULT_HTTP_PROTOCOL": "https" if https else "http",
+        # Browsers have passkeys on http://localhost, and else by https alone.
+        "MFA_WEBAUTHN_ALLOW_INSECURE_ORIGIN": environment.is_for_this_machine(),
         "CACHES": {"default": _cache(environment.optional_url("REDIS_URL"))},
         **_transport(https),
     }

@@ -24,6 +24,7 @@ INSTALLED_APPS = [
     "django.contrib.sessions",
     "django.contrib.staticfiles",
     "django.contrib.messages",
+    "django.contrib.humanize",
     "csp",
     "webapp.project",
     "webapp.accounts",
@@ -36,6 +37,7 @@ INSTALLED_APPS = [
     # Last, so that our templates come before theirs.
     "allauth",
     "allauth.account",
+    "allauth.mfa",
     "allauth.usersessions",
 ]
 MIDDLEWARE = [
@@ -108,6 +110,11 @@ ACCOUNT_EMAIL_SUBJECT_PREFIX = ""
 ACCOUNT_REAUTHENTICATION_REQUIRED = True
 ACCOUNT_REAUTHENTICATION_METHODS = ["password", "mfa"]
 ACCOUNT_SESSION_REMEMBER = True
+MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
+MFA_PASSKEY_LOGIN_ENABLED = True
+MFA_TOTP_ISSUER = "chatbus"
+# A code of half a minute ago is good, too: clocks differ, and people type.
+MFA_TOTP_TOLERANCE = 1
 
 # Balancers ask for the health by plain HTTP.
 SECURE_REDIRECT_EXEMPT = [r"^health/"]
