@@ -244,7 +244,7 @@ def test_a_link_that_swallows_everything_is_noticed(
         with Bridge(chat.settings(url)) as bridge, bridge.browser(ALICE, room_id) as alice:
             proxy.black_hole()
             writer.append([posted(room_id, str(n)) for n in range(3)])
-            wait_until(lambda: proxy.held_bytes > 0)
+            wait_until(lambda: proxy.held)
             with pytest.raises(TimeoutError):
                 alice.receive(timeout=0.5)
             wait_until(lambda: bridge.health()[0] == 503)

@@ -180,7 +180,7 @@ def test_a_late_confirm_is_not_taken_for_another_message(
     proxy.black_hole()
     with pytest.raises(NOT_CONFIRMED):
         publisher.publish(message("late"), timeout=0.5)
-    assert proxy.held_bytes
+    assert proxy.held
     proxy.forward()
     with pytest.raises(PublishRefused, match="nobody"):
         publisher.publish(message("lost", "nobody"))
@@ -193,7 +193,7 @@ def test_what_waits_behind_a_stalled_round_past_its_deadline_was_not_sent(
     publisher.publish(message("first"))
     proxy.black_hole()
     stalled = publisher.submit(message("stalled"), timeout=1.5)
-    wait_until(lambda: proxy.held_bytes, what="the first round is sent")
+    wait_until(lambda: proxy.held, what="the first round is sent")
     expired = publisher.submit(message("expired"), timeout=0.1)
     with pytest.raises(PublishExpired, match=r"nothing was sent within 0\.2 s"):
         publisher.publish(message("given up"), timeout=0.2)

@@ -38,7 +38,7 @@ def test_only_a_request_that_was_not_sent_fails_and_one_that_may_be_there_stays_
     proxy.black_hole()
     monkeypatch.setattr(client._publisher, "_timeout", 1.5)
     stalled = client.send(request(), 0)
-    wait_until(lambda: proxy.held_bytes, what="the first request is sent")
+    wait_until(lambda: proxy.held, what="the first request is sent")
     monkeypatch.setattr(client._publisher, "_timeout", 0.1)
     expired = client.send(request(), 0)
     with pytest.raises(PublishExpired):

@@ -72,7 +72,7 @@ def test_proxy_holds_back_and_then_passes_on(echo: socket.socket) -> None:
             server.settimeout(0.2)
             proxy.black_hole()
             client.sendall(b"held")
-            wait_until(lambda: proxy.held_bytes == 4, what="the proxy holds 4 bytes")
+            wait_until(lambda: len(proxy.held) == 4, what="the proxy holds 4 bytes")
             with pytest.raises(TimeoutError):
                 server.recv(4)
             proxy.forward()

@@ -18,7 +18,8 @@ CHUNK = 65_536
 class Proxy:
     """Listens on ``port`` and forwards to ``target``, a port on the loopback interface.
 
-    ``connections`` and ``held_bytes`` let a test prove that its fault took place.
+    ``connections`` and ``held``, the bytes that it holds back, let a test prove that its fault
+    took place.
     """
 
     def __init__(self, target: int) -> None:
@@ -26,7 +27,7 @@ class Proxy:
         self._listener = socket.create_server((HOST, 0))
         self.port: int = self._listener.getsockname()[1]
         self.connections = 0
-        self.held_bytes = 0
+        self.held = bytearray()
         self._passes = threading.Event()
         self._passes.set()
         self._lock = threading.Lock()
@@ -52,7 +53,7 @@ class Proxy:
 
     def black_hole(self) -> None:
         """Holds back every byte, both ways; connections stay open, new ones are taken."""
-        self.held_bytes = 0
+        self.held = bytearray()
         self._passes.clear()
 
     def reset(self) -> None:
@@ -88,7 +89,7 @@ class Proxy:
         try:
             while chunk := source.recv(CHUNK):
                 if not self._passes.is_set():
-                    self.held_bytes += len(chunk)
+                    self.held += chunk
                     self._passes.wait()
                 sink.sendall(chunk)
             # A reset, too, ends the stream here; a FIN must not come before its RST.
