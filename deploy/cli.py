@@ -34,6 +34,7 @@ WORDS = {
     "run": Word("run one process", "deploy.commands.run"),
     "migrate": Word("bring the database to this version", "webapp.project.migrate"),
     "import": Word("publish a file of messages", "webapp.importing.command"),
+    "account": Word("deactivate, activate or confirm an account", "webapp.accounts.command"),
     "replay": Word("feed the archive to one consumer again", "consumers.replay"),
     "topology": Word(
         "compare the broker with the code, and make it agree", "deploy.commands.topology"

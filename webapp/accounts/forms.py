@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from zoneinfo import available_timezones
 
 from allauth.account import app_settings
 from allauth.account import forms as allauth
@@ -126,3 +127,19 @@ class ChangeAddressForm(WithoutPlaceholders, allauth.AddEmailForm):
 
     def _replaces_at_once(self) -> bool:
         return not EmailAddress.objects.filter(user=self.user, verified=True).exists()
+
+
+class ProfileForm(forms.ModelForm):
+    display_name = NameField(
+        label="Display name",
+        maximum=MAX_DISPLAY_NAME,
+        widget=forms.TextInput(attrs={"autocomplete": "nickname"}),
+        help_text="What others see next to your messages from now on.",
+    )
+    time_zone = forms.ChoiceField(
+        label="Time zone", choices=[(name, name) for name in sorted(available_timezones())]
+    )
+
+    class Meta:
+        model = User
+        fields = ("display_name", "time_zone")

@@ -12,6 +12,7 @@ from webapp.accounts.addresses import MAX_EMAIL, normal_email
 from webapp.project.errors import InvalidInput
 
 MAX_DISPLAY_NAME = 80
+MAX_TIME_ZONE = 64
 
 
 class UserManager(BaseUserManager["User"]):
@@ -44,6 +45,8 @@ class User(AbstractBaseUser, PermissionsMixin):
     display_name = models.CharField(max_length=MAX_DISPLAY_NAME)
     is_staff = models.BooleanField(default=False)
     is_active = models.BooleanField(default=True)
+    # An IANA name; the times on pages that the server renders are in it.
+    time_zone = models.CharField(max_length=MAX_TIME_ZONE, default="UTC", db_default="UTC")
     joined_at = models.DateTimeField(default=timezone.now)
 
     objects = UserManager()

@@ -19,3 +19,23 @@ def replace_address(request: HttpRequest, user: User, email: str) -> EmailAddres
     address = EmailAddress.objects.create(user=user, email=email, primary=True)
     send_verification_email_to_address(request, address)
     return address
+
+
+def deactivate(user: User) -> None:
+    """Ends the user's sessions with their sockets (see ``sessions``), and lets nobody log in."""
+    user.is_active = False
+    user.save(update_fields=["is_active"])
+
+
+def activate(user: User) -> None:
+    user.is_active = True
+    user.save(update_fields=["is_active"])
+
+
+@transaction.atomic
+def confirm(user: User) -> None:
+    """Takes the present address of ``user`` as theirs, on the word of an operator."""
+    EmailAddress.objects.filter(user=user).exclude(email=user.email).delete()
+    EmailAddress.objects.update_or_create(
+        user=user, email=user.email, defaults={"primary": True, "verified": True}
+    )

@@ -6,12 +6,13 @@ from allauth.account import views as allauth
 from django.contrib.auth.views import LogoutView
 from django.urls import include, path, re_path
 
-from webapp.accounts.views import LoginView, RegisterView, SessionsView
+from webapp.accounts.views import LoginView, ProfileView, RegisterView, SessionsView
 
 urlpatterns = [
     path("register/", RegisterView.as_view(), name="account_signup"),
     path("login/", LoginView.as_view(), name="account_login"),
     path("logout/", LogoutView.as_view(), name="account_logout"),
+    path("profile/", ProfileView.as_view(), name="account_profile"),
     path("sessions/", SessionsView.as_view(), name="usersessions_list"),
     path("factors/", include("allauth.mfa.urls")),
     path("inactive/", allauth.account_inactive, name="account_inactive"),

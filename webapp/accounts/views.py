@@ -5,6 +5,7 @@ from __future__ import annotations
 from allauth.account import app_settings
 from allauth.account import views as allauth
 from allauth.usersessions.models import UserSession
+from django.contrib import messages
 from django.contrib.auth.mixins import LoginRequiredMixin
 from django.db import IntegrityError, transaction
 from django.http import HttpResponse
@@ -12,7 +13,8 @@ from django.shortcuts import redirect, render
 from django.views import View
 
 from webapp.accounts import sessions
-from webapp.accounts.forms import EMAIL_TAKEN, LoginForm, RegisterForm
+from webapp.accounts.forms import EMAIL_TAKEN, LoginForm, ProfileForm, RegisterForm
+from webapp.accounts.models import User
 from webapp.project.api import UserRequest
 
 # As long as failed log-ins of an address count (ACCOUNT_RATE_LIMITS).
@@ -42,6 +44,25 @@ class LoginView(allauth.LoginView):
             response.status_code = 429
             response.headers["Retry-After"] = str(LOCKED_SECONDS)
         return response
+
+
+class ProfileView(LoginRequiredMixin, View):
+    """The name that others see, and the time zone."""
+
+    def get(self, request: UserRequest) -> HttpResponse:
+        return self._page(request, ProfileForm(instance=request.user))
+
+    def post(self, request: UserRequest) -> HttpResponse:
+        # Not the user of the request, whom the page shows: a refused name must not be in its bar.
+        form = ProfileForm(request.POST, instance=User.objects.get(id=request.user.id))
+        if not form.is_valid():
+            return self._page(request, form, status=400)
+        form.save()
+        messages.success(request, "Saved.")
+        return redirect("account_profile")
+
+    def _page(self, request: UserRequest, form: ProfileForm, status: int = 200) -> HttpResponse:
+        return render(request, "accounts/profile.html", {"form": form}, status=status)
 
 
 class SessionsView(LoginRequiredMixin, View):

@@ -37,7 +37,8 @@ def test_pages_keep_to_the_policy(room):
     owner, path = room
     pages = ["/rooms/", path.removeprefix("/api") + "/"]
     pages += [
-        f"/accounts/{name}/" for name in ("email", "password", "sessions", "again", "factors")
+        f"/accounts/{name}/"
+        for name in ("email", "password", "sessions", "again", "factors", "profile")
     ]
     strangers = ("login", "register", "password/reset", "password/reset/sent", "email/sent")
     found = [owner.get(page) for page in pages]
