@@ -65,9 +65,9 @@ class RabbitMQ(Server):
         """The URL of a virtual host without queues, in which the user may do what ``permitted``,
         a regular expression, matches. It is for one test module, unless it ``outlives_module``."""
         name = f"test{next(self._vhosts)}"
-        self._call("PUT", f"vhosts/{name}")
+        self.call("PUT", f"vhosts/{name}")
         rights = dict.fromkeys(("configure", "write", "read"), permitted)
-        self._call("PUT", f"permissions/{name}/{USER}", rights)
+        self.call("PUT", f"permissions/{name}/{USER}", rights)
         if not outlives_module:
             self._vhosts_of_module.append(name)
         return self.vhost(name)
@@ -76,9 +76,9 @@ class RabbitMQ(Server):
         """Deletes the virtual hosts of a test module: each idle queue costs processor time, which
         the statistics of every half second multiply."""
         while self._vhosts_of_module:
-            self._call("DELETE", f"vhosts/{self._vhosts_of_module.pop()}")
+            self.call("DELETE", f"vhosts/{self._vhosts_of_module.pop()}")
 
-    def _call(self, method: str, path: str, content: object = None) -> None:
+    def call(self, method: str, path: str, content: object = None) -> None:
         """By the API: each call of rabbitmqctl starts an Erlang machine, which takes a second."""
         url = f"{self.api_url}/api/{path}"
         answer = requests.request(

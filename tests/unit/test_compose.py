@@ -20,6 +20,7 @@ from bus.ticket import KeySet
 from bus.transport.rabbitmq.management_api import Management
 from deploy.commands.up import DATABASE_PROCESSES
 from deploy.processes import PROCESSES
+from tests.support.users import PERMISSIONS, Secrets
 
 ROOT = Path(__file__).parents[2]
 COMPOSE = ROOT / "docker-compose.yml"
@@ -169,3 +170,14 @@ def check_settings(text: str) -> None:
     assert environment.mongo_url()
     assert environment.secret("SECRET_KEY")
     KeySet.from_environment(environment)
+
+
+def test_each_process_has_users_of_its_own_and_none_is_an_administrator(
+    services: dict[str, Service], tmp_path: Path
+) -> None:
+    shared = {"web", "outbox_relay"}  # the two halves of the web tier
+    files = [services[name]["env_file"][0] for name in (*PROCESSES, *ONE_SHOTS)]
+    assert len(set(files)) == len(files) - len(shared) + 1
+    tags = {user["name"]: user["tags"] for user in Secrets(tmp_path).users_of_rabbitmq()}
+    assert {tag for given in tags.values() for tag in given} == {"management"}
+    assert {entry["user"] for entry in PERMISSIONS} == set(tags)
