@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 
+import msgspec
 from django.conf import settings
 from django.http import HttpResponse, JsonResponse
 
@@ -22,7 +23,8 @@ class MessagesView(ApiView):
     def get(self, request: UserRequest, room_id: uuid.UUID) -> HttpResponse:
         membership_of(request.user, room_id)
         messages, has_more = history_page(room_id, _range(request))
-        return JsonResponse({"messages": messages, "has_more": has_more})
+        answer = msgspec.json.encode({"messages": messages, "has_more": has_more})
+        return HttpResponse(answer, content_type="application/json")
 
     def post(self, request: UserRequest, room_id: uuid.UUID) -> HttpResponse:
         """Answers 202 when the broker has the message; sockets and history follow."""

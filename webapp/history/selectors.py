@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 import pymongo
 from pymongo import ASCENDING, DESCENDING
 from pymongo.errors import PyMongoError
@@ -20,6 +21,8 @@ logger = logging.getLogger(__name__)
 
 DEFAULT_LIMIT = 50
 MAX_LIMIT = 200
+# Of a page in JSON: 200 of the longest messages would be 4.8 MB, for each of those who ask.
+MAX_PAGE_BYTES = 1024 * 1024
 WHOLE_ROOM_SECONDS = 600.0
 # A document without an author is an edit or deletion that came before its message.
 _IS_POSTED = {"user": {"$exists": True}}
@@ -34,10 +37,11 @@ class Range:
     limit: int = DEFAULT_LIMIT
 
 
-def history_page(room_id: uuid.UUID, wanted: Range) -> tuple[list[dict[str, Any]], bool]:
-    """The messages in ``wanted``, newest last, and whether more follow in that direction.
+def history_page(room_id: uuid.UUID, wanted: Range) -> tuple[list[msgspec.Raw], bool]:
+    """The messages in ``wanted`` as JSON, newest last, and whether more follow in that direction.
 
-    Raises Unavailable when MongoDB cannot answer.
+    At MAX_PAGE_BYTES a page ends early, but it has at least one message. Raises Unavailable when
+    MongoDB cannot answer.
     """
     query: dict[str, Any] = {"room_id": str(room_id)} | _IS_POSTED
     if wanted.before:
@@ -46,16 +50,28 @@ def history_page(room_id: uuid.UUID, wanted: Range) -> tuple[list[dict[str, Any]
         query["id"] = {"$gt": str(wanted.after)}
     # Sorted by `id`, not `_id`, because the index is on (room_id, id).
     direction = ASCENDING if wanted.after else DESCENDING
-    found = messages.find(query).sort("id", direction).limit(wanted.limit + 1)
     try:
-        documents = list(found)
+        with messages.find(query).sort("id", direction).limit(wanted.limit + 1) as found:
+            page, has_more = _fill(found, wanted.limit)
     except PyMongoError as error:
         logger.warning("MongoDB: %s", error)
         raise Unavailable("The history cannot be read now. Try again in a moment.") from error
-    page = [_message(document) for document in documents[: wanted.limit]]
     if not wanted.after:
         page.reverse()
-    return page, len(documents) > wanted.limit
+    return page, has_more
+
+
+def _fill(found: Iterable[dict[str, Any]], limit: int) -> tuple[list[msgspec.Raw], bool]:
+    """What of ``found`` fits into a page, and whether that leaves anything out."""
+    page: list[msgspec.Raw] = []
+    size = 0
+    for document in found:
+        message = msgspec.json.encode(_message(document))
+        size += len(message) + 1
+        if len(page) == limit or (page and size > MAX_PAGE_BYTES):
+            return page, True
+        page.append(msgspec.Raw(message))
+    return page, False
 
 
 def known_ids(ids: Iterable[uuid.UUID]) -> set[uuid.UUID]:

@@ -98,6 +98,29 @@ def test_pages_after_lead_to_the_last_message(stored):
     assert (bodies(answer), answer["has_more"]) == (["8", "9"], False)
 
 
+def longest(room_path, number):
+    """The longest message there is, in bytes of UTF-8 or in JSON's escapes."""
+    return document(room_path, number) | {"body": "😀" * 4_000}
+
+
+@pytest.mark.parametrize("direction", ["before", "after"])
+def test_pages_end_early_where_the_messages_are_long(messages, room, direction):
+    owner, path = room
+    documents = [longest(path, number) for number in range(200)]
+    messages.insert_many(documents)
+    expected = [entry["id"] for entry in documents]
+    edge, found, has_more = "ffffffff" if direction == "before" else "00000000", [], True
+    edge += "-0000-7000-8000-000000000000"
+    while has_more:
+        response = owner.send("GET", f"{path}/messages?limit=200&{direction}={edge}")
+        assert len(response.content) <= 1024 * 1024 + 100
+        page, has_more = response.json().values()
+        ids = [message["id"] for message in page]
+        edge = ids[0] if direction == "before" else ids[-1]
+        found = ids + found if direction == "before" else found + ids
+    assert found == expected
+
+
 def test_a_room_shows_its_own_messages(stored, browser):
     _, path, _ = stored
     bob = browser("bob")

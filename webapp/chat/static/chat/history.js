@@ -118,8 +118,12 @@ export class History {
 
   async #loadNewer(generation) {
     if (!this.#newestStored) return this.#loadPage(generation, "");
-    const page = await this.#get(`limit=${CATCH_UP_PAGE}&after=${this.#newestStored}`);
-    if (page && generation === this.#generation) this.#show(page.messages);
+    let page;
+    do {
+      page = await this.#get(`limit=${CATCH_UP_PAGE}&after=${this.#newestStored}`);
+      if (!page || generation !== this.#generation) return;
+      this.#show(page.messages);
+    } while (page.has_more);
   }
 
   get #isBehind() {
