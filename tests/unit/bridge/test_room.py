@@ -141,7 +141,7 @@ def test_an_event_lags_since_it_was_logged_however_old_it_is() -> None:
     """``ID`` is of 2023, as that of an imported message may be."""
     room = open_room(1)
     total, count = lag()
-    room.publish(replace(published(2), logged_at=time.time() - 5))
+    room.publish(published(2)._replace(logged_at=time.time() - 5))
     room.advance(1)
     assert lag()[1] == count + 1
     assert 5 <= lag()[0] - total < 3_600
