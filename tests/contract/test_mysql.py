@@ -19,6 +19,15 @@ READINESS = (
     "from webapp.project.health import database; print(database())"
 )
 
+BOUNDS = (
+    "from webapp.project import setup; setup();"
+    "from webapp.project.database import lift_bounds; lift_bounds();"
+    "from django.db import connection; cursor = connection.cursor();"
+    "cursor.execute('SELECT @@innodb_lock_wait_timeout'); [seconds] = cursor.fetchone();"
+    "options = connection.settings_dict['OPTIONS'].items();"
+    "print({name: value for name, value in options if 'timeout' in name}, seconds)"
+)
+
 
 class Database:
     def __init__(self, server: MariaDB) -> None:
@@ -46,8 +55,12 @@ class Database:
 
     def readiness(self) -> str:
         """What readiness says of the database: the text, or the name of the exception."""
+        return self.run(READINESS)
+
+    def run(self, program: str) -> str:
+        """What ``program`` prints, or the last line of its error."""
         finished = subprocess.run(
-            [sys.executable, "-c", READINESS],
+            [sys.executable, "-c", program],
             env=os.environ | self._settings,
             capture_output=True,
             text=True,
@@ -110,11 +123,9 @@ def test_tables_that_an_earlier_version_made_in_latin1_are_refused_and_converted
 
 
 def test_readiness_notices_a_read_only_server(mariadb: MariaDB, migrated: Database) -> None:
-    mariadb.execute("SET GLOBAL read_only = 1")
-    try:
-        assert migrated.readiness() == "read-only"
-    finally:
-        mariadb.execute("SET GLOBAL read_only = 0")
+    with mariadb.read_only():
+        assert migrated.readiness() == "takes no writes: error 1290"
+    assert migrated.readiness() == "None"
 
 
 def test_readiness_reads_a_table(migrated: Database) -> None:
@@ -123,3 +134,8 @@ def test_readiness_reads_a_table(migrated: Database) -> None:
         assert "accounts_user' doesn't exist" in migrated.readiness()
     finally:
         migrated.alter("TABLE elsewhere RENAME TO accounts_user")
+
+
+def test_migrate_may_take_longer_than_a_request(migrated: Database) -> None:
+    """An ALTER TABLE of a large table takes minutes."""
+    assert migrated.run(BOUNDS) == "{'connect_timeout': 5} 50"

@@ -24,7 +24,7 @@ from tests.support.freeze import frozen
 from tests.support.load import Load
 from tests.support.person import Person
 from tests.support.rabbitmq import NEEDED, RabbitMQ
-from tests.support.servers import MariaDB, Mongo, Redis, Server
+from tests.support.servers import MariaDB, Mongo, Redis
 from tests.support.stack import Stack
 from tests.support.wait import patience, wait_until
 
@@ -56,6 +56,7 @@ class System:
         self.rabbitmq = rabbitmq
         self.redis = redis
         self.mongo = mongo
+        self.mariadb = mariadb
         self.folder = folder
         self.broker_url = rabbitmq.fresh_vhost(NEEDED, outlives_module=True)
         self.stack = Stack(
@@ -210,13 +211,10 @@ def _declared(connection: pika.BlockingConnection, queue: Queue) -> pika.spec.Qu
         return channel.queue_declare(queue.name, passive=True).method
 
 
-@contextmanager
-def down(server: Server) -> Iterator[None]:
-    """Killed while the block runs; proves that nobody answers."""
-    server.kill()
-    try:
-        assert not server.answers()
-        yield
-        assert not server.answers()
-    finally:
-        server.start()
+def refuses(load: Load, seconds: float) -> None:
+    """Nothing is answered 202 for so long: there is nobody who could have kept it."""
+    begin = time.monotonic()
+    load.wait_for_refusal()
+    accepted = load.ledger.accepted
+    load.run_for(max(1.0, seconds - (time.monotonic() - begin)))
+    assert load.ledger.accepted == accepted, "a false 202"

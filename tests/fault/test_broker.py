@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import time
-
 import pika.exceptions
 import pytest
 
 from tests.fault.form import Form
-from tests.fault.system import System, down
+from tests.fault.system import System, refuses
 from tests.support.freeze import frozen
 from tests.support.load import Load
 from tests.support.rabbitmq_faults import alarm
@@ -16,18 +14,9 @@ from tests.support.rabbitmq_faults import alarm
 pytestmark = pytest.mark.timeout(1_800)
 
 
-def refuses(load: Load, seconds: float) -> None:
-    """Nothing is answered 202 for so long: there is nobody who could have confirmed it."""
-    begin = time.monotonic()
-    load.wait_for_refusal()
-    accepted = load.ledger.accepted
-    load.run_for(max(1.0, seconds - (time.monotonic() - begin)))
-    assert load.ledger.accepted == accepted, "a false 202"
-
-
 def test_sigkill_and_restart(system: System, load: Load, form: Form) -> None:
     for _ in range(form.broker_kills):
-        with down(system.rabbitmq):
+        with system.rabbitmq.down():
             refuses(load, 1)
         load.wait_for_accepted()
     load.settle()

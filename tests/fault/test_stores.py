@@ -6,7 +6,7 @@ import pytest
 
 from bus.topology import MONGO_WRITER, REDIS_PUBLISHER
 from tests.fault.form import Form
-from tests.fault.system import System, down
+from tests.fault.system import System
 from tests.support.load import Load
 from tests.support.wait import wait_until
 
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.timeout(1_800)
 
 
 def test_mongodb_is_down(system: System, load: Load, form: Form) -> None:
-    with down(system.mongo):
+    with system.mongo.down():
         shown = load.shown()
         load.run_for(form.outage)
         load.wait_for_accepted()
@@ -24,7 +24,7 @@ def test_mongodb_is_down(system: System, load: Load, form: Form) -> None:
 
 
 def test_redis_is_down(system: System, load: Load, form: Form) -> None:
-    with down(system.redis):
+    with system.redis.down():
         stored = len(load.stored())
         load.run_for(form.outage)
         load.wait_for_accepted()

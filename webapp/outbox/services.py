@@ -12,6 +12,8 @@ import logging
 import uuid
 from datetime import timedelta
 
+from django.db import Error
+
 from bus import events
 from bus.errors import BusError
 from bus.events import Event
@@ -55,8 +57,11 @@ def _message(row: OutboxEvent) -> Message:
 
 
 def try_flush_room(room_id: uuid.UUID) -> None:
-    """As ``flush_room``, but logs a failure and leaves the rest to ``outbox_relay``."""
+    """As ``flush_room``, but logs a failure and leaves the rest to ``outbox_relay``.
+
+    So what was committed is not answered as if it had failed, also when the database goes away.
+    """
     try:
         flush_room(room_id)
-    except BusError as error:
+    except (BusError, Error) as error:
         logger.warning("outbox_relay will publish the events of room %s: %s", room_id, error)

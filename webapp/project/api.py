@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import uuid
 from typing import Any
 
@@ -14,7 +13,6 @@ from django.utils.decorators import method_decorator
 from django.views import View
 from django.views.decorators.gzip import gzip_page
 
-from bus.errors import RetryableError
 from webapp.accounts.models import User
 from webapp.project.errors import (
     InvalidInput,
@@ -22,13 +20,9 @@ from webapp.project.errors import (
     NotFound,
     NotLoggedIn,
     TooLarge,
-    Unavailable,
     UnsupportedMediaType,
     WebError,
 )
-
-logger = logging.getLogger(__name__)
-
 
 compressed = method_decorator(gzip_page)
 """For a method whose answer has no secret beside text of people who may not read all of it.
@@ -55,11 +49,6 @@ class ApiView(View):
             return super().dispatch(request, *args, **kwargs)
         except WebError as error:
             return error_response(error)
-        except RetryableError as error:
-            logger.warning("%s %s: %s", request.method, request.path, error)
-            return error_response(
-                Unavailable("The message bus cannot take this now. Try again in a moment.")
-            )
 
     def http_method_not_allowed(
         self, request: HttpRequest, *args: Any, **kwargs: Any
@@ -81,9 +70,13 @@ def error_response(error: WebError) -> JsonResponse:
     response = JsonResponse(
         {"error": {"code": error.code, "message": str(error)}}, status=error.status
     )
+    set_retry_after(response, error)
+    return response
+
+
+def set_retry_after(response: HttpResponse, error: WebError) -> None:
     if error.retry_after is not None:
         response["Retry-After"] = str(error.retry_after)
-    return response
 
 
 def read_json(request: HttpRequest) -> dict[str, Any]:

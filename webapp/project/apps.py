@@ -1,8 +1,9 @@
-"""The Django app of the project: base templates, static files, and logging of refusals."""
+"""The Django app of the project: base templates, static files, and what Django logs."""
 
 from __future__ import annotations
 
 import logging
+from http import HTTPStatus
 
 from django.apps import AppConfig
 
@@ -18,8 +19,14 @@ class ProjectConfig(AppConfig):
     def ready(self) -> None:
         for refusal in REFUSALS:
             logging.getLogger(f"django.security.{refusal}").addFilter(_without_traceback)
+        logging.getLogger("django.request").addFilter(_is_not_logged_elsewhere)
 
 
 def _without_traceback(record: logging.LogRecord) -> bool:
     record.exc_info = None
     return True
+
+
+def _is_not_logged_elsewhere(record: logging.LogRecord) -> bool:
+    """A 503 is logged with its reason where it is made (see outages.py and health.py)."""
+    return getattr(record, "status_code", None) != HTTPStatus.SERVICE_UNAVAILABLE

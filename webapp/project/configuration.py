@@ -41,8 +41,12 @@ _DATABASE_OPTIONS: dict[str, dict[str, Any]] = {
     "mysql": {
         "charset": "utf8mb4",
         "isolation_level": "read committed",
-        "init_command": "SET sql_mode='STRICT_TRANS_TABLES'",
+        "init_command": "SET sql_mode='STRICT_TRANS_TABLES', innodb_lock_wait_timeout=3",
+        # Seconds. When the server stalls, a request tries its connection and then a new one: both
+        # together stay below the 15 s that a page waits for an answer.
         "connect_timeout": 5,
+        "read_timeout": 8,
+        "write_timeout": 8,
     },
 }
 

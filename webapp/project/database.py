@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from django.db import connection
+from django.db import OperationalError, connection, transaction
 
 from webapp.accounts.models import User
+from webapp.outbox.models import OutboxLogout
+from webapp.project.database_errors import name_of
 
 _STRICT_MODES = ("STRICT_TRANS_TABLES", "STRICT_ALL_TABLES")
 _ENCODING = "utf8mb4"
@@ -14,11 +16,24 @@ _COLLATION = f"CHARACTER SET {_ENCODING} COLLATE utf8mb4_unicode_ci"
 def problem() -> str | None:
     """What keeps the database from serving requests, in a few words; None when nothing does.
 
-    It reads a table: a Galera node that lost its majority answers `SELECT 1` all the same. Raises
-    Django's database errors.
+    It reads a table and writes to one, as a POST does: a Galera node that lost its majority
+    answers `SELECT 1` all the same, and a read-only server answers whatever is read. What it
+    writes it rolls back. Raises Django's database errors.
     """
     User.objects.exists()
-    return "; ".join(encoding_problems() or _read_only()) or None
+    return "; ".join(encoding_problems()) or _refusal_to_write()
+
+
+def lift_bounds() -> None:
+    """Lets the statements of this process take the time that they need, as an ALTER TABLE may.
+
+    Call it before the first of them. Raises Django's database errors.
+    """
+    for bound in ("read_timeout", "write_timeout"):
+        connection.settings_dict["OPTIONS"].pop(bound, None)
+    if connection.vendor == "mysql":
+        with connection.cursor() as cursor:
+            cursor.execute("SET SESSION innodb_lock_wait_timeout = DEFAULT")
 
 
 def encoding_problems() -> list[str]:
@@ -63,12 +78,14 @@ def _other_tables() -> list[str]:
     return sorted(found.intersection(connection.introspection.django_table_names()))
 
 
-def _read_only() -> list[str]:
-    if connection.vendor != "mysql":
-        return []
-    [value] = _row("SELECT @@global.read_only")
-    # Newer releases of MariaDB answer with a word.
-    return [] if value in (0, "OFF") else ["read-only"]
+def _refusal_to_write() -> str | None:
+    try:
+        with transaction.atomic():
+            OutboxLogout.objects.create(user_id=0, session="")
+            transaction.set_rollback(True)
+    except OperationalError as error:
+        return f"takes no writes: {name_of(error)}"
+    return None
 
 
 def _row(sql: str) -> tuple[str | int, ...]:

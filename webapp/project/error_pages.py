@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import sys
+
 from django.core.exceptions import RequestDataTooBig
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import render
+from django.template.loader import render_to_string
 
-from webapp.project.api import error_response, too_large
+from webapp.project.api import error_response, set_retry_after, too_large
 from webapp.project.errors import Forbidden, InvalidInput, NotFound, NotLoggedIn, WebError
+from webapp.project.outages import outage
 
 API_PREFIX = "/api/"
 
@@ -27,9 +30,9 @@ def page_not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
-    return error_answer(
-        request, WebError("Something went wrong on the server. The error has been logged.")
-    )
+    """Django calls it while it handles the exception, which may come from a middleware."""
+    ours = WebError("Something went wrong on the server. The error has been logged.")
+    return error_answer(request, outage(request, sys.exception()) or ours)
 
 
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
@@ -45,4 +48,9 @@ def error_answer(request: HttpRequest, error: WebError) -> HttpResponse:
     if request.path.startswith(API_PREFIX):
         return error_response(error)
     context = {"status": error.status, "message": str(error)}
-    return render(request, "project/error.html", context, status=error.status)
+    # A page about a failure may need no server, not even to show who is logged in.
+    shown_to = request if error.status < 500 else None
+    page = render_to_string("project/error.html", context, shown_to)
+    response = HttpResponse(page, status=error.status)
+    set_retry_after(response, error)
+    return response

@@ -1,4 +1,4 @@
-"""Middleware for all requests: trace, metrics, caching, https, Content-Security-Policy."""
+"""Middleware for all requests: trace, metrics, faults, caching, https, Content-Security-Policy."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from collections.abc import Callable
 
 from csp.middleware import CSPMiddleware, PolicyParts
 from django.conf import settings
-from django.http import HttpRequest, HttpResponseBase
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
 
 from bus.runtime import trace
 from webapp.project.bridge import bridge_origin
 from webapp.project.error_pages import API_PREFIX, error_answer
 from webapp.project.errors import Forbidden
 from webapp.project.metrics import HTTP_REQUESTS, HTTP_SECONDS
+from webapp.project.outages import outage
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +48,23 @@ def _count(request: HttpRequest, response: HttpResponseBase, seconds: float) -> 
     method = request.method if request.method in METHODS else "other"
     HTTP_REQUESTS.labels(method, f"{response.status_code // 100}xx").inc()
     HTTP_SECONDS.labels(method).observe(seconds)
+
+
+class Outages:
+    """Answers 503 for a view that a server behind the web tier has let down.
+
+    ``error_pages.server_error`` does so for a middleware.
+    """
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
+        self._get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        return self._get_response(request)
+
+    def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
+        unavailable = outage(request, error)
+        return error_answer(request, unavailable) if unavailable else None
 
 
 class NoStore:

@@ -24,7 +24,10 @@ def run(arguments: argparse.Namespace, environment: Environment) -> int:
     from django.core.management import call_command
     from django.db import OperationalError
 
+    from webapp.project.database import lift_bounds
+
     try:
+        lift_bounds()
         _check_encoding()
         missing = _missing()
         call_command("migrate", interactive=False, verbosity=0, skip_checks=True)

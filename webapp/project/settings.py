@@ -44,6 +44,7 @@ MIDDLEWARE = [
     "webapp.project.middleware.Watching",
     "webapp.project.middleware.NoStore",
     "webapp.project.middleware.ApiByHttps",
+    "webapp.project.middleware.Outages",
     "django.middleware.security.SecurityMiddleware",
     "webapp.project.middleware.ContentSecurityPolicy",
     "webapp.project.static_files.StaticFiles",

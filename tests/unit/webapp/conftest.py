@@ -182,6 +182,19 @@ def browser(transactional_db: None, broker: Broker) -> Callable[[str], Browser]:
 
 
 @pytest.fixture
+def set_read_only(transactional_db: None) -> Iterator[Callable[[bool], None]]:
+    """Whether the database takes no writes; it takes them again after the test."""
+    from django.db import connection
+
+    def switch(value: bool) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute(f"PRAGMA query_only = {int(value)}")
+
+    yield switch
+    switch(False)
+
+
+@pytest.fixture
 def room(browser: Callable[[str], Browser]) -> tuple[Browser, str]:
     """A room's owner and the room's path in the API."""
     owner = browser("alice")

@@ -14,7 +14,7 @@ def test_live_needs_nothing(client):
     assert client.get("/health/live").json() == {"status": "ok"}
 
 
-@pytest.mark.django_db
+@pytest.mark.django_db(transaction=True)
 def test_ready_says_what_is_reached(client, broker, mongo_server_of_web):
     wait_until(lambda: client.get("/health/ready").status_code == 200)
     checks = client.get("/health/ready").json()["checks"]
@@ -22,14 +22,14 @@ def test_ready_says_what_is_reached(client, broker, mongo_server_of_web):
     assert checks == dict.fromkeys(names, "ok")
 
 
-@pytest.mark.django_db
+@pytest.mark.django_db(transaction=True)
 def test_without_a_broker_it_is_not_ready(client, broker):
     broker.stop()
     wait_until(lambda: client.get("/health/ready").status_code == 503)
     assert client.get("/health/ready").json()["checks"]["broker"] == "unreachable"
 
 
-@pytest.mark.django_db
+@pytest.mark.django_db(transaction=True)
 def test_without_a_history_it_is_ready_and_says_so(client, broker, mongo_server_of_web):
     mongo_server_of_web.kill()
 
@@ -44,7 +44,7 @@ def test_without_a_history_it_is_ready_and_says_so(client, broker, mongo_server_
         mongo_server_of_web.start()
 
 
-@pytest.mark.django_db
+@pytest.mark.django_db(transaction=True)
 def test_a_queue_that_is_missing_is_named(client, broker):
     def topology():
         return client.get("/health/ready").json()["checks"]["topology"]

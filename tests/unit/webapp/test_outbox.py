@@ -161,6 +161,21 @@ def test_the_relay_deletes_sessions_that_have_expired(transactional_db, monkeypa
     assert [session.session_key for session in Session.objects.all()] == ["valid"]
 
 
+def test_what_is_committed_counts_though_the_database_then_takes_no_writes(
+    browser, broker, set_read_only
+):
+    alice = browser("alice")
+    with transaction.atomic():
+        transaction.on_commit(lambda: set_read_only(True))
+        create_room(alice.user, "Kitchen")
+    assert {event.type for event in broker.taken()} == {"room.created"}
+    assert OutboxEvent.objects.count() == 2
+    set_read_only(False)
+    age_rows()
+    relay.sweep()
+    assert "member.added" in [event.type for event in broker.taken()]
+
+
 @pytest.mark.parametrize("error", [InterfaceError, OperationalError])
 def test_the_relay_outlives_a_lost_connection_to_the_database(
     error, transactional_db, monkeypatch, caplog
