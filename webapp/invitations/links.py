@@ -7,13 +7,13 @@ import secrets
 import uuid
 from datetime import timedelta
 
-from django.db import transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
 from webapp.accounts.models import User
 from webapp.invitations.models import InvitationLink
 from webapp.project.errors import Conflict, InvalidInput, NotFound
+from webapp.project.transactions import atomic
 from webapp.rooms.memberships import check_not_archived, join, lock_room
 from webapp.rooms.models import Membership
 from webapp.rooms.selectors import managing_membership
@@ -24,7 +24,7 @@ MOST_DAYS, DEFAULT_DAYS = 30, 7
 MOST_USES, DEFAULT_USES = 1_000, 10
 
 
-@transaction.atomic
+@atomic
 def make_link(
     room_id: uuid.UUID, *, actor: User, days: object = DEFAULT_DAYS, uses: object = DEFAULT_USES
 ) -> tuple[InvitationLink, str]:
@@ -64,7 +64,7 @@ def links_of_room(room_id: uuid.UUID, reader: User) -> list[InvitationLink]:
     return list(found.order_by("-created_at"))
 
 
-@transaction.atomic
+@atomic
 def revoke_link(room_id: uuid.UUID, link_id: uuid.UUID, *, actor: User) -> None:
     """Makes a link useless; a repeated call changes nothing. Raises NotFound or Forbidden."""
     room = lock_room(room_id)
@@ -80,7 +80,7 @@ def link_of(token: str) -> InvitationLink:
     return found
 
 
-@transaction.atomic
+@atomic
 def accept_link(token: str, user: User) -> Membership:
     """Makes ``user`` a member, which uses the link once unless they were one before.
 

@@ -10,7 +10,6 @@ import uuid
 from datetime import timedelta
 
 from django.conf import settings
-from django.db import transaction
 from django.utils import timezone
 
 from webapp.accounts.addresses import normal_email
@@ -19,6 +18,7 @@ from webapp.invitations import mail
 from webapp.invitations.models import LIFE, Invitation
 from webapp.invitations.selectors import invitation_to, open_invitations
 from webapp.project.errors import TooMany
+from webapp.project.transactions import atomic
 from webapp.rooms.memberships import check_not_archived, join, lock_room
 from webapp.rooms.models import Membership
 from webapp.rooms.selectors import managing_membership
@@ -26,7 +26,7 @@ from webapp.rooms.selectors import managing_membership
 DAY = timedelta(days=1)
 
 
-@transaction.atomic
+@atomic
 def invite(room_id: uuid.UUID, email: object, *, actor: User, page: str) -> None:
     """Offers membership to the owner of the address ``email``, who also gets a mail.
 
@@ -47,7 +47,7 @@ def invite(room_id: uuid.UUID, email: object, *, actor: User, page: str) -> None
     mail.send(invitation, page)
 
 
-@transaction.atomic
+@atomic
 def accept(invitation_id: uuid.UUID, user: User) -> Membership:
     """Makes ``user`` a member of the room. Raises NotFound, Forbidden or Conflict as ``join``."""
     invitation = _locked(invitation_id, user)
@@ -56,13 +56,13 @@ def accept(invitation_id: uuid.UUID, user: User) -> Membership:
     return membership
 
 
-@transaction.atomic
+@atomic
 def decline(invitation_id: uuid.UUID, user: User) -> None:
     """Raises NotFound."""
     _end(_locked(invitation_id, user))
 
 
-@transaction.atomic
+@atomic
 def revoke(room_id: uuid.UUID, invitation_id: uuid.UUID, *, actor: User) -> None:
     """Withdraws an offer; a repeated call changes nothing. Raises NotFound or Forbidden."""
     room = lock_room(room_id)

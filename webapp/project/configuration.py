@@ -41,6 +41,7 @@ _DATABASE_OPTIONS: dict[str, dict[str, Any]] = {
     "mysql": {
         "charset": "utf8mb4",
         "isolation_level": "read committed",
+        # Seconds. Who waited in vain for a lock tries again (see transactions.py).
         "init_command": "SET sql_mode='STRICT_TRANS_TABLES', innodb_lock_wait_timeout=3",
         # Seconds. When the server stalls, a request tries its connection and then a new one: both
         # together stay below the 15 s that a page waits for an answer.

@@ -16,13 +16,14 @@ from bus.ticket import MAX_ROOMS
 from webapp.accounts.models import User
 from webapp.outbox import services as outbox
 from webapp.project.errors import Conflict, Forbidden, InvalidInput, NotFound
+from webapp.project.transactions import atomic
 from webapp.rooms.models import Membership, Removal, Role, Room
 from webapp.rooms.selectors import managing_membership, owning_membership
 
 logger = logging.getLogger(__name__)
 
 
-@transaction.atomic
+@atomic
 def add_member(room_id: uuid.UUID, user: User, *, actor: User) -> None:
     """Makes ``user`` a member without asking, unless they are one or are in MAX_ROOMS rooms.
 
@@ -37,7 +38,7 @@ def add_member(room_id: uuid.UUID, user: User, *, actor: User) -> None:
     add(room, user, Role.MEMBER, actor=actor)
 
 
-@transaction.atomic
+@atomic
 def join(room_id: uuid.UUID, user: User, *, invited_at: datetime | None = None) -> Membership:
     """Makes ``user`` a member by their own will; returns the membership that there is already.
 
@@ -56,7 +57,7 @@ def join(room_id: uuid.UUID, user: User, *, invited_at: datetime | None = None) 
     return add(room, user, Role.MEMBER, actor=user)
 
 
-@transaction.atomic
+@atomic
 def ensure_owner(room_id: uuid.UUID, user: User) -> None:
     """Makes ``user`` the owner of a room that has none, unless they are in MAX_ROOMS rooms.
 
@@ -76,7 +77,7 @@ def ensure_owner(room_id: uuid.UUID, user: User) -> None:
         add(room, user, Role.OWNER, actor=user)
 
 
-@transaction.atomic
+@atomic
 def change_role(room_id: uuid.UUID, user_id: int, role: object, *, actor: User) -> Membership:
     """Gives a member another role. To hand a room over, an owner makes another one owner first.
 
@@ -106,14 +107,18 @@ def remove_member(room_id: uuid.UUID, user_id: int, *, actor: User) -> None:
     owner an owner. A repeated call publishes the event if an earlier call could not. Raises
     NotFound, Forbidden, Conflict or a BusError.
     """
-    with transaction.atomic():
-        room = lock_room(room_id)
-        by = None if user_id == actor.id else managing_membership(actor, room_id)
-        member = room.memberships.select_related("user").filter(user_id=user_id).first()
-        if member:
-            _check_removable(member, by)
-            _remove(member, actor)
+    _remove_if_member(room_id, user_id, actor)
     outbox.flush_room(room_id)
+
+
+@atomic
+def _remove_if_member(room_id: uuid.UUID, user_id: int, actor: User) -> None:
+    room = lock_room(room_id)
+    by = None if user_id == actor.id else managing_membership(actor, room_id)
+    member = room.memberships.select_related("user").filter(user_id=user_id).first()
+    if member:
+        _check_removable(member, by)
+        _remove(member, actor)
 
 
 def add(room: Room, user: User, role: Role, *, actor: User) -> Membership:

@@ -6,7 +6,6 @@ import uuid
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from django.db import transaction
 from django.utils import timezone
 
 from bus.events import (
@@ -24,12 +23,13 @@ from webapp.accounts.models import User
 from webapp.project import idempotency
 from webapp.project.errors import InvalidInput
 from webapp.project.text import clean_name, clean_text
+from webapp.project.transactions import atomic
 from webapp.rooms.memberships import add, announce, check_not_full, lock_room
 from webapp.rooms.models import MAX_DESCRIPTION, MAX_ROOM_NAME, Membership, Role, Room
 from webapp.rooms.selectors import managing_membership, membership_of, owning_membership
 
 
-@transaction.atomic
+@atomic
 def create_room(user: User, name: object, key: str | None = None) -> Membership:
     """Makes a room that ``user`` owns.
 
@@ -53,7 +53,7 @@ def create_room(user: User, name: object, key: str | None = None) -> Membership:
     return add(room, user, Role.OWNER, actor=user)
 
 
-@transaction.atomic
+@atomic
 def change_room(room_id: uuid.UUID, changes: Mapping[str, object], *, actor: User) -> Membership:
     """Changes ``name``, ``description`` and ``archived``, whichever are given.
 
@@ -72,7 +72,7 @@ def change_room(room_id: uuid.UUID, changes: Mapping[str, object], *, actor: Use
     return membership
 
 
-@transaction.atomic
+@atomic
 def delete_room(room_id: uuid.UUID, *, actor: User) -> None:
     """Deletes a room with its memberships. Raises NotFound, or Forbidden unless an owner does it.
 

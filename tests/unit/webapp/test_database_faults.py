@@ -1,10 +1,11 @@
-"""The web process while its MariaDB is away, takes no writes, or is full."""
+"""The web process while its MariaDB is away, takes no writes, is full, or locks rows."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import requests
@@ -71,6 +72,12 @@ def is_refused(answer: requests.Response) -> bool:
     else:
         assert "Try again in a moment." in answer.text
     return True
+
+
+def waiting(database: Galera) -> bool:
+    """Whether a transaction waits for a lock."""
+    sql = "SELECT COUNT(*) FROM information_schema.innodb_trx WHERE trx_state = 'LOCK WAIT'"
+    return database.execute(sql) != "0\n"
 
 
 def checks_of(person: Person) -> dict[str, str]:
@@ -141,3 +148,42 @@ def test_on_a_full_disk_nothing_is_accepted_that_is_not_kept(
         assert len(accepted) < MOST_ROOMS
         assert sorted(rooms(alice)) == sorted(accepted)
     alice.make_room("Cellar")
+
+
+def test_a_transaction_that_was_undone_for_a_deadlock_is_made_again(
+    alice: Person, database: Galera
+) -> None:
+    deadlocks = int(database.status("Innodb_deadlocks"))
+    with database.connect() as other, ThreadPoolExecutor(1) as pool:
+        other.query("USE chatbus")
+        # The server undoes the transaction that has changed less.
+        other.query(
+            "INSERT INTO outbox_outboxlogout (user_id, session, created_at)"
+            " SELECT seq, '', NOW() FROM seq_1_to_100"
+        )
+        # With the gaps between them, where a new one would go.
+        other.query("SELECT * FROM rooms_room FOR UPDATE")
+        other.store_result()
+        request = pool.submit(alice.make_room, "Hall")
+        wait_until(lambda: waiting(database), what="the request waits")
+        other.query("SELECT * FROM accounts_user FOR UPDATE")
+        other.store_result()
+        assert int(database.status("Innodb_deadlocks")) == deadlocks + 1
+        other.rollback()
+        request.result()
+    assert rooms(alice) == ["Hall"]
+
+
+def test_a_transaction_that_waited_in_vain_for_a_lock_waits_once_more(
+    alice: Person, database: Galera
+) -> None:
+    waits = int(database.status("Innodb_row_lock_waits"))
+    with database.connect() as other, ThreadPoolExecutor(1) as pool:
+        other.query("USE chatbus")
+        other.query(f"SELECT id FROM accounts_user WHERE email = '{alice.email}' FOR UPDATE")
+        other.store_result()
+        request = pool.submit(alice.make_room, "Hall")
+        wait_until(lambda: int(database.status("Innodb_row_lock_waits")) >= waits + 2)
+        other.rollback()
+        request.result()
+    assert rooms(alice) == ["Hall"]

@@ -1,4 +1,4 @@
-"""What is answered when a database fails."""
+"""What is answered, and what is tried again, when a database fails."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import logging
 from collections.abc import Callable
 
 import pytest
-from django.db import connection
+from django.db import OperationalError, connection, transaction
 
 from tests.unit.webapp.conftest import Browser
+from webapp.project.transactions import TRIES, atomic
 from webapp.rooms.models import Room
 
 Switch = Callable[[bool], None]
@@ -46,3 +47,40 @@ def test_a_table_that_is_missing_is_no_outage(room: tuple[Browser, str]) -> None
         finally:
             cursor.execute(rename("elsewhere", "rooms_membership"))
     assert (response.status_code, response.json()["error"]["code"]) == (500, "error")
+
+
+def deadlock() -> OperationalError:
+    return OperationalError(1213, "Deadlock found when trying to get lock")
+
+
+def test_a_transaction_is_tried_again_a_bounded_number_of_times(transactional_db: None) -> None:
+    calls = []
+
+    @atomic
+    def fail() -> None:
+        calls.append(1)
+        raise deadlock()
+
+    with pytest.raises(OperationalError):
+        fail()
+    assert len(calls) == TRIES
+
+    with transaction.atomic(), pytest.raises(OperationalError):
+        fail()
+    assert len(calls) == TRIES + 1  # the outer one is to be repeated as a whole
+
+
+def test_what_was_committed_is_never_done_again(transactional_db: None) -> None:
+    calls = []
+
+    def fail() -> None:
+        raise deadlock()
+
+    @atomic
+    def succeed() -> None:
+        calls.append(1)
+        transaction.on_commit(fail)
+
+    with pytest.raises(OperationalError):
+        succeed()
+    assert len(calls) == 1
