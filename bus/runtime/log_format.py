@@ -1,7 +1,8 @@
 """Logging: where records go, and their form: JSON lines for programs, text for people.
 
 Both carry the ids that follow a message: ``event_id`` and ``room_id`` if the caller gives them
-(``extra={…}``), and ``trace_id``, by default that of the current work (``bus.runtime.trace``).
+(``extra={…}``), and ``trace_id``, by default that of the current work (``bus.runtime.trace``). JSON
+has also what the caller gives as ``audit``, an object of texts and numbers.
 """
 
 from __future__ import annotations
@@ -49,6 +50,8 @@ class JsonFormatter(logging.Formatter):
             "message": record.getMessage(),
             **_ids(record),
         }
+        if audit := getattr(record, "audit", None):
+            fields["audit"] = audit
         if exception := _exception(self, record):
             fields["exception"] = exception
         return json.dumps(fields, ensure_ascii=False)

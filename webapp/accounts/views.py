@@ -15,6 +15,8 @@ from django.views import View
 from webapp.accounts import sessions
 from webapp.accounts.forms import EMAIL_TAKEN, LoginForm, ProfileForm, RegisterForm
 from webapp.accounts.models import User
+from webapp.audit.models import Action
+from webapp.audit.services import record
 from webapp.project.api import UserRequest
 
 # As long as failed log-ins of an address count (ACCOUNT_RATE_LIMITS).
@@ -83,4 +85,7 @@ class SessionsView(LoginRequiredMixin, View):
             # Another's number, or one that is gone, is none of these.
             if chosen in ("", str(session.id)):
                 sessions.end_session(session)
+                record(
+                    Action.LOGGED_OUT_ELSEWHERE, detail=sessions.session_name(session.session_key)
+                )
         return redirect("usersessions_list")

@@ -11,6 +11,8 @@ from django.db.models import QuerySet
 from django.utils import timezone
 
 from webapp.accounts.models import User
+from webapp.audit.models import Action
+from webapp.audit.services import record
 from webapp.invitations.models import InvitationLink
 from webapp.project.errors import Conflict, InvalidInput, NotFound
 from webapp.project.transactions import atomic
@@ -54,6 +56,7 @@ def make_link(
         created_at=now,
         expires_at=now + life,
     )
+    record(Action.LINK_MADE, actor=actor, room_id=room_id, detail=str(link.id))
     return link, token
 
 
@@ -69,7 +72,9 @@ def revoke_link(room_id: uuid.UUID, link_id: uuid.UUID, *, actor: User) -> None:
     """Makes a link useless; a repeated call changes nothing. Raises NotFound or Forbidden."""
     room = lock_room(room_id)
     managing_membership(actor, room_id)
-    room.invitation_links.filter(id=link_id).delete()
+    deleted, _ = room.invitation_links.filter(id=link_id).delete()
+    if deleted:
+        record(Action.LINK_REVOKED, actor=actor, room_id=room_id, detail=str(link_id))
 
 
 def link_of(token: str) -> InvitationLink:

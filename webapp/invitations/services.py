@@ -14,6 +14,8 @@ from django.utils import timezone
 
 from webapp.accounts.addresses import normal_email
 from webapp.accounts.models import User
+from webapp.audit.models import Action
+from webapp.audit.services import record
 from webapp.invitations import mail
 from webapp.invitations.models import LIFE, Invitation
 from webapp.invitations.selectors import invitation_to, open_invitations
@@ -44,6 +46,7 @@ def invite(room_id: uuid.UUID, email: object, *, actor: User, page: str) -> None
     invitation = Invitation.objects.create(
         room=room, inviter=actor, email=address, expires_at=timezone.now() + LIFE
     )
+    record(Action.INVITATION_MADE, actor=actor, room_id=room_id, detail=address)
     mail.send(invitation, page)
 
 
@@ -59,7 +62,9 @@ def accept(invitation_id: uuid.UUID, user: User) -> Membership:
 @atomic
 def decline(invitation_id: uuid.UUID, user: User) -> None:
     """Raises NotFound."""
-    _end(_locked(invitation_id, user))
+    invitation = _locked(invitation_id, user)
+    _end(invitation)
+    record(Action.INVITATION_DECLINED, actor=user, room_id=invitation.room_id)
 
 
 @atomic
@@ -69,6 +74,7 @@ def revoke(room_id: uuid.UUID, invitation_id: uuid.UUID, *, actor: User) -> None
     managing_membership(actor, room_id)
     for invitation in open_invitations().filter(room=room, id=invitation_id):
         _end(invitation)
+        record(Action.INVITATION_REVOKED, actor=actor, room_id=room_id, detail=invitation.email)
 
 
 def _locked(invitation_id: uuid.UUID, user: User) -> Invitation:

@@ -2,7 +2,7 @@
 
 A request publishes what it has committed, unless the broker or Redis is away, or the process dies.
 All mails are left to this process. A thread sends them: a slow mail server delays no event.
-It also deletes login sessions that have expired.
+It also deletes login sessions that have expired, and old entries of the audit log.
 """
 
 from __future__ import annotations
@@ -57,17 +57,19 @@ def _checks() -> dict[str, Check]:
 def run(stop: threading.Event) -> None:
     from django.db import Error, close_old_connections
 
+    from webapp.audit.services import delete_expired
     from webapp.outbox import logouts
-    from webapp.outbox.expired_sessions import ExpiredSessions
+    from webapp.outbox.expiry import Expiry, delete_sessions
 
     backoff = Backoff(SWEEP_SECONDS)
-    expired_sessions = ExpiredSessions()
+    expiries = [Expiry(delete_sessions), Expiry(delete_expired)]
     delay, position = SWEEP_SECONDS, 0
     while not stop.wait(delay):
         try:
             position = sweep(position)
             logouts.publish_waiting()
-            expired_sessions.delete()
+            for expiry in expiries:
+                expiry.delete()
             delay = SWEEP_SECONDS
             backoff.reset()
         except (RetryableError, Error) as error:

@@ -74,6 +74,7 @@ def settings_from(environment: Environment) -> dict[str, Any]:
         "INVITATIONS_PER_ADDRESS": environment.integer(
             "INVITATIONS_PER_ADDRESS", 20, minimum=1, maximum=MOST_INVITATIONS
         ),
+        "AUDIT_DAYS": environment.integer("AUDIT_DAYS", 365, minimum=1, maximum=3650),
         "DEBUG": environment.flag("DEBUG", False),
         "SECRET_KEY": environment.secret("SECRET_KEY"),
         "SECRET_KEY_FALLBACKS": list(environment.secrets("SECRET_KEY_FALLBACKS")),

@@ -34,6 +34,7 @@ INSTALLED_APPS = [
     "webapp.mail",
     "webapp.chat",
     "webapp.history",
+    "webapp.audit",
     # Last, so that our templates come before theirs.
     "allauth",
     "allauth.account",

@@ -14,6 +14,8 @@ from bus import events
 from bus.events import MemberAdded, MemberRemoved, MemberRoleChanged, RemovedData, RoleData
 from bus.ticket import MAX_ROOMS
 from webapp.accounts.models import User
+from webapp.audit.models import Action
+from webapp.audit.services import record
 from webapp.outbox import services as outbox
 from webapp.project.errors import Conflict, Forbidden, InvalidInput, NotFound
 from webapp.project.transactions import atomic
@@ -54,6 +56,7 @@ def join(room_id: uuid.UUID, user: User, *, invited_at: datetime | None = None) 
     removal = room.removals.filter(user=user).first()
     if removal and (invited_at is None or invited_at <= removal.at):
         raise Forbidden("You were removed from this room. Only a new invitation brings you back.")
+    record(Action.MEMBER_JOINED, actor=user, room_id=room_id)
     return add(room, user, Role.MEMBER, actor=user)
 
 
@@ -97,6 +100,7 @@ def change_role(room_id: uuid.UUID, user_id: int, role: object, *, actor: User) 
         if not member.may_manage:
             _end_invitations_by(member)
         announce(room, MemberRoleChanged, _role_data(member), actor=actor)
+        record(Action.ROLE_CHANGED, actor=actor, user_id=user_id, room_id=room_id, detail=wanted)
     return member
 
 
@@ -172,8 +176,11 @@ def _store(room: Room, kind: type[events.Event], data: events.Part, *, actor: Us
 
 
 def _remove(member: Membership, actor: User) -> None:
-    if member.user_id != actor.id:
+    is_leaving = member.user_id == actor.id
+    if not is_leaving:
         _keep_out(member)
+    action = Action.MEMBER_LEFT if is_leaving else Action.MEMBER_REMOVED
+    record(action, actor=actor, user_id=member.user_id, room_id=member.room_id)
     _end_invitations_by(member)
     member.delete()
     _store(member.room, MemberRemoved, RemovedData(person(member.user)), actor=actor)

@@ -20,6 +20,8 @@ from bus.events import (
     RoomUnarchived,
 )
 from webapp.accounts.models import User
+from webapp.audit.models import Action
+from webapp.audit.services import record
 from webapp.project import idempotency
 from webapp.project.errors import InvalidInput
 from webapp.project.text import clean_name, clean_text
@@ -85,6 +87,7 @@ def delete_room(room_id: uuid.UUID, *, actor: User) -> None:
     room.invitations.filter(ended_at=None).update(ended_at=timezone.now())
     room.invitations.update(room=None)
     Room.objects.filter(id=room_id).delete()
+    record(Action.ROOM_DELETED, actor=actor, room_id=room_id)
 
 
 def _rename(room: Room, value: object, actor: User) -> None:

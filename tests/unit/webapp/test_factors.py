@@ -17,6 +17,7 @@ from django.core.cache import cache
 from django.test import Client
 
 from tests.unit.webapp.conftest import PASSWORD, Browser
+from webapp.audit.models import AuditEntry
 
 EMAIL = "alice@example.org"
 
@@ -120,3 +121,10 @@ def test_who_has_not_confirmed_an_address_cannot_lock_its_owner_out(alice: Clien
     answer = alice.get("/accounts/factors/totp/activate/")
     assert answer.headers["Location"] == "/accounts/factors/"
     assert not Authenticator.objects.exists()
+
+
+def test_the_audit_log_has_factors_and_wrong_codes(secret: str) -> None:
+    enter(log_in(), wrong(secret))
+    entries = AuditEntry.objects.filter(detail="totp").order_by("id")
+    assert [entry.action for entry in entries] == ["factor.added", "login.factor_failed"]
+    assert {entry.user_id for entry in entries} == {Authenticator.objects.first().user_id}

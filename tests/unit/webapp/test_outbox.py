@@ -14,7 +14,8 @@ from django.utils import timezone
 
 from bus.errors import BrokerUnavailable, PublishRefused
 from bus.publishing import Publisher
-from webapp.outbox import expired_sessions, relay, services
+from webapp.audit.models import AuditEntry
+from webapp.outbox import expiry, relay, services
 from webapp.outbox.models import OutboxEvent
 from webapp.rooms.memberships import add_member
 from webapp.rooms.services import create_room
@@ -143,22 +144,25 @@ def test_the_relay_leaves_young_rows_to_their_request(browser, broker):
     assert OutboxEvent.objects.count() == 0
 
 
-def test_the_relay_deletes_sessions_that_have_expired(transactional_db, monkeypatch):
-    monkeypatch.setattr(expired_sessions, "BATCH", 2)
+def test_the_relay_deletes_what_has_expired(transactional_db, monkeypatch):
+    monkeypatch.setattr(expiry, "BATCH", 2)
     now = timezone.now()
     for number in range(5):
         Session.objects.create(session_key=f"old{number}", expire_date=now - timedelta(seconds=1))
     Session.objects.create(session_key="valid", expire_date=now + timedelta(days=1))
+    AuditEntry.objects.create(action="old", at=now - timedelta(days=366))
+    AuditEntry.objects.create(action="young", at=now - timedelta(days=364))
 
     class StopWhenDeleted:
         sweeps = 0
 
         def wait(self, seconds):
             self.sweeps += 1
-            return self.sweeps > 10 or Session.objects.count() == 1
+            return self.sweeps > 10 or Session.objects.count() == AuditEntry.objects.count() == 1
 
     relay.run(StopWhenDeleted())
     assert [session.session_key for session in Session.objects.all()] == ["valid"]
+    assert [entry.action for entry in AuditEntry.objects.all()] == ["young"]
 
 
 def test_what_is_committed_counts_though_the_database_then_takes_no_writes(
