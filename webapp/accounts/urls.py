@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 from allauth.account import views as allauth
+from allauth.socialaccount.providers.openid_connect import views as openid_connect
 from django.contrib.auth.views import LogoutView
 from django.urls import include, path, re_path
 
-from webapp.accounts.views import LoginView, ProfileView, RegisterView, SessionsView
+from webapp.accounts.views import (
+    LoginView,
+    ProfileView,
+    RegisterView,
+    SessionsView,
+    log_in_by_provider,
+)
 
 urlpatterns = [
     path("register/", RegisterView.as_view(), name="account_signup"),
@@ -15,8 +22,25 @@ urlpatterns = [
     path("profile/", ProfileView.as_view(), name="account_profile"),
     path("sessions/", SessionsView.as_view(), name="usersessions_list"),
     path("factors/", include("allauth.mfa.urls")),
+    path("connections/", include("allauth.socialaccount.urls")),
+    path("oidc/<str:provider_id>/login/", log_in_by_provider, name="openid_connect_login"),
+    path(
+        "oidc/<str:provider_id>/login/callback/",
+        openid_connect.callback,
+        name="openid_connect_callback",
+    ),
     path("inactive/", allauth.account_inactive, name="account_inactive"),
     path("again/", allauth.reauthenticate, name="account_reauthenticate"),
+    path(
+        "again/code/",
+        allauth.request_reauthentication_code,
+        name="account_request_reauthentication_code",
+    ),
+    path(
+        "again/code/confirm/",
+        allauth.confirm_reauthentication_code,
+        name="account_confirm_reauthentication_code",
+    ),
     path("email/", allauth.email, name="account_email"),
     path("email/sent/", allauth.email_verification_sent, name="account_email_verification_sent"),
     path("email/confirm/<str:key>/", allauth.confirm_email, name="account_confirm_email"),

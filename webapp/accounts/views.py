@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import logging
+
+import requests
 from allauth.account import app_settings
 from allauth.account import views as allauth
+from allauth.socialaccount.adapter import get_adapter as get_social_adapter
+from allauth.socialaccount.providers.openid_connect import views as openid_connect
 from allauth.usersessions.models import UserSession
 from django.contrib import messages
 from django.contrib.auth.mixins import LoginRequiredMixin
 from django.db import IntegrityError, transaction
-from django.http import HttpResponse
+from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views import View
 
@@ -18,6 +23,10 @@ from webapp.accounts.models import User
 from webapp.audit.models import Action
 from webapp.audit.services import record
 from webapp.project.api import UserRequest
+from webapp.project.error_pages import error_answer
+from webapp.project.errors import Unavailable
+
+logger = logging.getLogger(__name__)
 
 # As long as failed log-ins of an address count (ACCOUNT_RATE_LIMITS).
 LOCKED_SECONDS = 300
@@ -89,3 +98,16 @@ class SessionsView(LoginRequiredMixin, View):
                     Action.LOGGED_OUT_ELSEWHERE, detail=sessions.session_name(session.session_key)
                 )
         return redirect("usersessions_list")
+
+
+def log_in_by_provider(request: HttpRequest, provider_id: str) -> HttpResponse:
+    """Sends the browser to the OpenID Connect provider; 503 while that does not answer."""
+    try:
+        return openid_connect.login(request, provider_id)
+    except requests.RequestException as error:
+        logger.warning("OIDC_SERVER does not answer: %s", error)
+        name = get_social_adapter().get_provider(request, provider_id).name
+        away = Unavailable(f"{name} does not answer. Try again in a moment.")
+        response = error_answer(request, away)
+        response.headers["Retry-After"] = str(away.retry_after)
+        return response

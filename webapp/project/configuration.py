@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from email.utils import parseaddr
 from typing import Any
+from urllib.parse import urlsplit
 
 import dj_database_url
 from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
 
 from bus.errors import SettingError
-from bus.runtime.settings import Environment
+from bus.runtime.settings import Environment, hosts
 from bus.ticket import KeySet
 from webapp.mail.transport import transport_from
 
@@ -87,6 +88,8 @@ def settings_from(environment: Environment) -> dict[str, Any]:
         "ACCOUNT_EMAIL_VERIFICATION": _verification(environment),
         "ACCOUNT_RATE_LIMITS": _account_limits(environment),
         "ACCOUNT_DEFAULT_HTTP_PROTOCOL": "https" if https else "http",
+        "TLS_CA_FILE": environment.ca_file(),
+        "SOCIALACCOUNT_PROVIDERS": {"openid_connect": {"APPS": _oidc(environment)}},
         # Browsers have passkeys on http://localhost, and else by https alone.
         "MFA_WEBAUTHN_ALLOW_INSECURE_ORIGIN": environment.is_for_this_machine(),
         "CACHES": {"default": _cache(environment.optional_url("REDIS_URL"))},
@@ -97,6 +100,27 @@ def settings_from(environment: Environment) -> dict[str, Any]:
 def _verification(environment: Environment) -> str:
     """Without a mail server nobody could ever log in whose address must be confirmed."""
     return "mandatory" if environment.text("EMAIL_URL", "") else "optional"
+
+
+def _oidc(environment: Environment) -> list[dict[str, Any]]:
+    """The OpenID Connect provider, if OIDC_SERVER names one. Raises SettingError."""
+    server = environment.text("OIDC_SERVER", "").removesuffix("/")
+    if not server:
+        return []
+    parts = urlsplit(server)
+    is_local = parts.scheme == "http" and hosts.is_loopback(parts.hostname or "")
+    if not (parts.hostname and (parts.scheme == "https" or is_local)):
+        accepted = "accepted is the https:// address of an OpenID Connect provider"
+        raise SettingError("OIDC_SERVER", f"is none; {accepted}")
+    return [
+        {
+            "provider_id": "sso",
+            "name": environment.text("OIDC_NAME", "OpenID Connect"),
+            "client_id": environment.text("OIDC_CLIENT_ID"),
+            "secret": environment.text("OIDC_CLIENT_SECRET"),
+            "settings": {"server_url": server, "oauth_pkce_enabled": True},
+        }
+    ]
 
 
 def _account_limits(environment: Environment) -> dict[str, str]:

@@ -43,6 +43,7 @@ def read(**values: str) -> dict[str, object]:
         *((name, "https://u:hunter2@h") for name in ("ALLOWED_ORIGINS", "ALLOWED_HOSTS")),
         *(("EMAIL_FROM", sender) for sender in ("nobody", "a@b@c", "Chat <>")),
         ("EMAIL_URL", "smtp://u:hunter2@h"),
+        *(("OIDC_SERVER", url) for url in ("http://id.example", "id.example", "https://")),
         ("DEBUG", "perhaps"),
         ("HTTPS", "perhaps"),
         ("SECURE_COOKIES", "1"),
@@ -121,3 +122,12 @@ def test_old_keys_are_still_accepted_for_signatures() -> None:
     assert read()["SECRET_KEY_FALLBACKS"] == []
     old = ["0123456789abcdef0123456789abcdef", "fedcba9876543210fedcba9876543210"]
     assert read(SECRET_KEY_FALLBACKS=", ".join(old))["SECRET_KEY_FALLBACKS"] == old
+
+
+def test_an_openid_connect_provider_needs_a_client_and_its_secret() -> None:
+    given = {"OIDC_SERVER": "https://id.example/", "OIDC_CLIENT_ID": "chatbus"}
+    with pytest.raises(SettingError, match="OIDC_CLIENT_SECRET: is not set"):
+        read(**given)
+    providers = read(**given, OIDC_CLIENT_SECRET="s")["SOCIALACCOUNT_PROVIDERS"]
+    assert providers["openid_connect"]["APPS"][0]["settings"]["server_url"] == "https://id.example"
+    assert read()["SOCIALACCOUNT_PROVIDERS"] == {"openid_connect": {"APPS": []}}

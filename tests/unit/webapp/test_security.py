@@ -38,7 +38,7 @@ def test_pages_keep_to_the_policy(room):
     pages = ["/rooms/", path.removeprefix("/api") + "/"]
     pages += [
         f"/accounts/{name}/"
-        for name in ("email", "password", "sessions", "again", "factors", "profile")
+        for name in ("email", "password", "sessions", "again", "factors", "profile", "connections")
     ]
     strangers = ("login", "register", "password/reset", "password/reset/sent", "email/sent")
     found = [owner.get(page) for page in pages]
