@@ -47,7 +47,27 @@ def test_the_workers_counts_are_gone_with_the_web(start, tmp_path):
     assert 'chatbus_http_requests_total{method="GET",status="2xx"} 3.0' in metrics
     assert list(folder.glob("chatbus-metrics-*"))
     assert web.stop()[0] == 0
-    assert not list(folder.glob("chatbus-metrics-*"))
+    assert not list(folder.iterdir())
+
+
+def test_a_proxy_that_is_named_says_what_came_by_https(start):
+    port = free_port()
+    start(
+        "webapp.project.server",
+        **{"WEB_PORT": str(port), "ALLOWED_HOSTS": "127.0.0.1", "WEB_TRUSTED_PROXIES": "127.0.0.1"},
+        **{"HTTPS": "1", "BRIDGE_URL": "wss://{host}/ws"},
+    )
+
+    def get(path, **headers):
+        url = f"http://127.0.0.1:{port}{path}"
+        return requests.get(url, headers=headers, timeout=WAIT_SECONDS, allow_redirects=False)
+
+    by_https = {"X-Forwarded-Proto": "https"}
+    moved = get("/accounts/login/")
+    assert (moved.status_code, moved.headers["Location"][:8]) == (301, "https://")
+    assert get("/accounts/login/", **by_https).status_code == 200
+    assert get("/api/rooms").status_code == 403
+    assert get("/api/rooms", **by_https).status_code == 401
 
 
 def test_a_taken_ops_port_ends_the_web_with_its_name(tmp_path):
