@@ -33,6 +33,9 @@ PUBLISHED_AT = "published_at"
 LATEST = 253_402_300_799
 MAX_EVENT_BYTES = 64 * 1024
 MAX_BODY_CHARACTERS = 4_000
+# The id of a user's channel is a UUIDv7 of 1970: version, variant, and the user's id in the last 62
+# bits. Not a UUIDv8: MariaDB 10.11 takes some of them for "Incorrect uuid value".
+_CHANNELS = 7 << 76 | 2 << 62
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 Timestamp = Annotated[str, Meta(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$")]
@@ -83,6 +86,26 @@ class DescriptionData(Part, frozen=True):
     description: Description
 
 
+class UserData(Part, frozen=True):
+    """``user_id`` is the user on whose own channel the event travels."""
+
+    user_id: Annotated[int, Meta(ge=0, lt=2**62)]
+
+
+class InvitedData(UserData, frozen=True):
+    invitation_id: uuid.UUID
+    room_name: Name
+
+
+class JoinedData(UserData, frozen=True):
+    room_name: Name
+    role: Role
+
+
+class UserRoleData(UserData, frozen=True):
+    role: Role
+
+
 class EmptyData(Part, frozen=True):
     pass
 
@@ -105,6 +128,29 @@ class Envelope(Part, frozen=True, kw_only=True, tag_field="type"):
     @property
     def time(self) -> datetime:
         return datetime.fromisoformat(self.at)
+
+    @property
+    def channel_id(self) -> uuid.UUID:
+        """In whose log it is: the room's, or that of a user's own channel."""
+        return self.room_id
+
+    @property
+    def routing_key(self) -> str:
+        return routing_key(self.room_id, self.type)
+
+
+class UserEnvelope(Envelope, frozen=True, kw_only=True):
+    """Base of the events on a user's own channel, about the room ``room_id``."""
+
+    data: UserData
+
+    @property
+    def channel_id(self) -> uuid.UUID:
+        return channel_of(self.data.user_id)
+
+    @property
+    def routing_key(self) -> str:
+        return routing_key(self.data.user_id, self.type)
 
 
 class MessagePosted(Envelope, frozen=True, kw_only=True, tag="message.posted"):
@@ -155,6 +201,22 @@ class RoomDeleted(Envelope, frozen=True, kw_only=True, tag="room.deleted"):
     data: EmptyData
 
 
+class UserInvited(UserEnvelope, frozen=True, kw_only=True, tag="user.invited"):
+    data: InvitedData
+
+
+class UserJoined(UserEnvelope, frozen=True, kw_only=True, tag="user.joined"):
+    data: JoinedData
+
+
+class UserLeft(UserEnvelope, frozen=True, kw_only=True, tag="user.left"):
+    data: UserData
+
+
+class UserRoleChanged(UserEnvelope, frozen=True, kw_only=True, tag="user.role_changed"):
+    data: UserRoleData
+
+
 Event = (
     MessagePosted
     | MessageEdited
@@ -168,6 +230,10 @@ Event = (
     | RoomArchived
     | RoomUnarchived
     | RoomDeleted
+    | UserInvited
+    | UserJoined
+    | UserLeft
+    | UserRoleChanged
 )
 MessageEvent = MessagePosted | MessageEdited | MessageDeleted
 
@@ -175,6 +241,22 @@ Kind = TypeVar("Kind", bound=Event)
 
 _decoder = msgspec.json.Decoder(Event)
 _encoder = msgspec.json.Encoder()
+
+
+def channel_of(user_id: int) -> uuid.UUID:
+    """The id of a user's own channel, which has a log as a room has."""
+    return uuid.UUID(int=_CHANNELS | user_id)
+
+
+def is_own_channel(channel_id: uuid.UUID) -> bool:
+    """Whether it is a user's own channel, and no room."""
+    return channel_id.int >> 62 == _CHANNELS >> 62
+
+
+def routing_key(owner: object, event_type: str) -> str:
+    """``room.<room id>.<type>``, or ``user.<user id>.<type>`` on a user's own channel."""
+    scope = "user" if event_type.startswith("user.") else "room"
+    return f"{scope}.{owner}.{event_type}"
 
 
 def new_id() -> uuid.UUID:
@@ -238,13 +320,13 @@ def to_message(event: Event, traceparent: str | None = None) -> Message:
     now = time.time()
     return Message(
         exchange=topology.EVENTS.name,
-        routing_key=f"room.{event.room_id}.{event.type}",
+        routing_key=event.routing_key,
         body=encode(event),
         message_id=str(event.id),
         type=event.type,
         timestamp=int(now),
         headers={
-            "room_id": str(event.room_id),
+            "room_id": str(event.channel_id),
             PUBLISHED_AT: str(int(now * 1_000)),
             trace.HEADER: traceparent or trace.traceparent(),
         },

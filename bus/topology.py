@@ -68,7 +68,7 @@ EXCHANGES = (UNROUTABLE, EVENTS, DEAD)
 _LOOKED_AT = MappingProxyType({"x-queue-type": "quorum", "x-delivery-limit": 1_000_000})
 
 
-def _event_queue(name: str, routing_key: str, *, single_active_consumer: bool = False) -> Queue:
+def _event_queue(name: str, *routing_keys: str, single_active_consumer: bool = False) -> Queue:
     """A quorum queue that refuses new messages rather than lose old ones, with dead letters.
 
     At-least-once dead-lettering works only with ``reject-publish``; with ``drop-head`` it is
@@ -85,13 +85,16 @@ def _event_queue(name: str, routing_key: str, *, single_active_consumer: bool = 
     }
     if single_active_consumer:
         arguments["x-single-active-consumer"] = True
+    bindings = tuple(Binding(EVENTS, routing_key) for routing_key in routing_keys)
     dead = Queue(f"{name}.dead", (Binding(DEAD, name),), _LOOKED_AT)
-    return Queue(name, (Binding(EVENTS, routing_key),), MappingProxyType(arguments), dead)
+    return Queue(name, bindings, MappingProxyType(arguments), dead)
 
 
 MONGO_WRITER = _event_queue("chat.mongo_writer", "room.*.message.*")
 # Its order is the room's order, and a removal must not be overtaken: one active consumer.
-REDIS_PUBLISHER = _event_queue("chat.redis_publisher", "room.#", single_active_consumer=True)
+REDIS_PUBLISHER = _event_queue(
+    "chat.redis_publisher", "room.#", "user.#", single_active_consumer=True
+)
 EVENT_QUEUES = (MONGO_WRITER, REDIS_PUBLISHER)
 
 ARCHIVE = Queue(

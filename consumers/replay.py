@@ -57,7 +57,7 @@ class Selection:
         return (
             (self.start is None or event.time >= self.start)
             and (self.end is None or event.time < self.end)
-            and (self.room_id is None or event.room_id == self.room_id)
+            and (self.room_id is None or event.channel_id == self.room_id)
         )
 
     @property

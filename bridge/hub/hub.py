@@ -12,6 +12,7 @@ from bridge.hub.fanout import Socket
 from bridge.hub.pubsub import PubSub
 from bridge.hub.room import Room
 from bus.errors import StoreUnavailable
+from bus.events import is_own_channel
 from bus.rooms.log_reader import RoomLogReader
 from bus.rooms.model import Position, Published, Reading, keys_of
 from bus.rooms.presence import parse_ephemeral
@@ -89,7 +90,9 @@ class Hub:
         return self._rooms.get(_channel(room_id))
 
     def ids(self) -> list[uuid.UUID]:
-        return [room.room_id for room in self._rooms.values()]
+        """The rooms that have presence: not users' own channels."""
+        rooms = self._rooms.values()
+        return [room.room_id for room in rooms if not is_own_channel(room.room_id)]
 
     def leave(self, socket: Socket, room_id: uuid.UUID) -> None:
         room = self._rooms.get(_channel(room_id))
@@ -152,7 +155,8 @@ class Hub:
         return room
 
     def _note_change(self, room_id: uuid.UUID) -> None:
-        self.changed.add(room_id)
+        if not is_own_channel(room_id):
+            self.changed.add(room_id)
 
     async def _opened(self, room: Room) -> None:
         if not self._pubsub.connected.is_set():

@@ -170,7 +170,7 @@ class InFlight:
         return min(heads, key=lambda item: item.due, default=None)
 
     def _ordering_key(self, item: Unacked) -> Any:
-        return item.event.room_id if self._in_order else item.event.id
+        return item.event.channel_id if self._in_order else item.event.id
 
 
 def _pause(attempts: int) -> float:

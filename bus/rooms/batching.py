@@ -41,12 +41,12 @@ def rounds(batch: Sequence[Event]) -> Iterator[list[Call]]:
     """
     calls: dict[uuid.UUID, Call] = {}
     for position, event in enumerate(batch):
-        call = calls.get(event.room_id)
+        call = calls.get(event.channel_id)
         if call and call.is_full:
             yield list(calls.values())
             calls, call = {}, None
         if call is None:
-            call = calls[event.room_id] = Call(event.room_id)
+            call = calls[event.channel_id] = Call(event.channel_id)
         call.add(position, event)
     if calls:
         yield list(calls.values())

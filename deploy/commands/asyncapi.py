@@ -36,6 +36,8 @@ EVENTS: tuple[Kind, ...] = get_args(events.Event)
 FROM_BROWSER: tuple[Kind, ...] = get_args(protocol.FromBrowser)
 TO_BROWSER: tuple[Kind, ...] = get_args(protocol.ToBrowser)
 ANSWERS: tuple[Kind, ...] = get_args(messages.Answer)
+# Events on users' own channels: the same exchange, another form of routing key.
+USERS = f"{topology.EVENTS.name}.users"
 SOCKET = "socket"
 DEAD_LETTER = "dead_letter"
 REQUEST = "request"
@@ -80,7 +82,10 @@ def _server(protocol_name: str, setting: str, **fields: str) -> Json:
 
 
 def _channels() -> Json:
-    channels = {topology.EVENTS.name: _exchange(topology.EVENTS)}
+    channels = {
+        topology.EVENTS.name: _exchange(topology.EVENTS, _of_rooms(), "room_id", "/room_id"),
+        USERS: _exchange(topology.EVENTS, _of_users(), "user_id", "/data/user_id"),
+    }
     for queue in QUEUES:
         channels[queue.name] = _queue(queue, _messages_on(queue))
         if dead := queue.dead_letters:
@@ -98,15 +103,25 @@ def _channels() -> Json:
     return channels
 
 
-def _exchange(exchange: Exchange) -> Json:
+def _of_users() -> list[str]:
+    return [_tag(kind) for kind in EVENTS if issubclass(kind, events.UserEnvelope)]
+
+
+def _of_rooms() -> list[str]:
+    return [tag for tag in map(_tag, EVENTS) if tag not in _of_users()]
+
+
+def _exchange(exchange: Exchange, types: list[str], owner: str, path: str) -> Json:
+    """Events of one kind of owner, whose id is at ``path`` in the payload."""
+    key = events.routing_key(f"{{{owner}}}", types[0])
     return {
-        "address": _routing_key("{room_id}", "{type}"),
+        "address": key.replace(types[0], "{type}"),
         "parameters": {
-            "room_id": {"location": "$message.payload#/room_id"},
-            "type": {"enum": [_tag(kind) for kind in EVENTS], "location": "$message.payload#/type"},
+            owner: {"location": f"$message.payload#{path}"},
+            "type": {"enum": types, "location": "$message.payload#/type"},
         },
         "servers": [_ref("servers", "broker")],
-        "messages": _message_refs(map(_tag, EVENTS)),
+        "messages": _message_refs(types),
         "bindings": {
             "amqp": {
                 "is": "routingKey",
@@ -152,7 +167,7 @@ def _messages_on(queue: Queue) -> list[str]:
     """The names of what comes to one of QUEUES."""
     if queue == WEB_REQUESTS:
         return [REQUEST]
-    return [tag for tag in map(_tag, EVENTS) if queue.takes(_routing_key("any", tag))]
+    return [tag for tag in map(_tag, EVENTS) if queue.takes(events.routing_key("any", tag))]
 
 
 def _replies() -> Queue:
@@ -172,6 +187,7 @@ def _operations() -> Json:
     sample = events.to_message(_sample())
     operations = {
         "publish": _operation("send", topology.EVENTS.name, _delivery_mode(sample)),
+        "publish_to_user": _operation("send", USERS, _delivery_mode(sample)),
         "answer_browser": _operation("send", SOCKET, messages=map(_frame_name, TO_BROWSER)),
         "hear_browser": _operation("receive", SOCKET, messages=map(_frame_name, FROM_BROWSER)),
     }
@@ -259,13 +275,6 @@ def _schemas() -> Json:
 def _sample() -> events.Event:
     actor, data = events.Person(1, "alice"), events.PostedData("hi")
     return events.make(events.MessagePosted, room_id=uuid.uuid4(), actor=actor, data=data)
-
-
-def _routing_key(room_id: str, tag: str) -> str:
-    """The routing key of events, with these parts."""
-    event = _sample()
-    key = events.to_message(event).routing_key
-    return key.replace(str(event.room_id), room_id).replace(event.type, tag)
 
 
 def _tag(kind: Kind) -> str:

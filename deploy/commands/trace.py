@@ -144,7 +144,9 @@ def _room(facts: Mapping[str, Any]) -> uuid.UUID | None:
 
 def _takes(queue: Queue, facts: Mapping[str, Any]) -> bool:
     """Whether the event, as far as it is known, came to ``queue``."""
-    return "type" not in facts or queue.takes(f"room.{facts.get('room_id')}.{facts['type']}")
+    return "type" not in facts or queue.takes(
+        events.routing_key(facts.get("room_id"), facts["type"])
+    )
 
 
 def _found(findings: Iterable[Finding]) -> bool:

@@ -200,7 +200,7 @@ def _about(event: Event) -> dict[str, Any]:
     message_id = event.id
     if isinstance(event, MessageEdited | MessageDeleted):
         message_id = event.data.message_id
-    return {"type": event.type, "room_id": str(event.room_id), "message_id": str(message_id)}
+    return {"type": event.type, "room_id": str(event.channel_id), "message_id": str(message_id)}
 
 
 def _not_logged(event_id: uuid.UUID) -> Answer:

@@ -40,6 +40,32 @@ def test_two_people_chat_and_a_third_hears_nothing(site: str) -> None:
     assert carol.api("POST", f"rooms/{room}/messages", {"body": "x"}).status_code == 403
 
 
+def test_who_is_invited_hears_of_it_and_comes_in_on_the_same_socket(site: str) -> None:
+    alice, bob = (Person.registered(site, name) for name in ("alice", "bob"))
+    room = alice.make_room("garden")
+    with bob.open_socket() as socket:
+        socket.subscribe(socket.channel)
+        alice.invite(room, bob)
+        for kind in ("user.invited", "user.joined"):
+            frame = socket.event(kind)
+            assert (frame["room_id"], frame["event"]["room_id"]) == (socket.channel, room)
+        socket.send(type="authenticate", ticket=bob.ticket()["ticket"])
+        socket.next("ready")
+        socket.subscribe(room)
+        alice.post(room, "hello bob")
+        socket.message("hello bob")
+
+        [bobs] = [m for m in alice.members(room) if m["name"] == "bob"]
+        assert alice.api("DELETE", f"rooms/{room}/members/{bobs['id']}").status_code == 204
+        socket.event("user.left")
+    assert [frame for frame in socket.frames if frame["type"] == "presence"] == [
+        frame for frame in socket.frames if frame["type"] == "presence" and frame["room_id"] == room
+    ]
+    with alice.open_socket() as other:
+        other.send(type="subscribe", room_id=socket.channel)
+        assert other.next("error")["code"] == "forbidden"
+
+
 def test_who_was_away_catches_up_without_a_gap(backend: Stack) -> None:
     alice = Person.registered(backend.base_url, "alice")
     room = alice.make_room("garden")

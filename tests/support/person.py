@@ -108,24 +108,37 @@ class Person:
         except requests.ConnectionError:
             return False
 
+    def ticket(self) -> Json:
+        answer = self.api("POST", "socket-ticket")
+        assert answer.status_code == 200, answer.text
+        ticket: Json = answer.json()
+        return ticket
+
+    def members(self, room_id: str) -> list[Json]:
+        """The first page of the room's members."""
+        members: list[Json] = self.api("GET", f"rooms/{room_id}/members").json()["members"]
+        return members
+
     @contextmanager
     def open_socket(self) -> Iterator[Socket]:
         """Gets a ticket, connects with it and is let in."""
-        answer = self.api("POST", "socket-ticket")
-        assert answer.status_code == 200, answer.text
-        ticket = answer.json()
+        ticket = self.ticket()
         with connect(ticket["url"], origin=self.site, max_size=None) as connection:
-            socket = Socket(connection)
+            socket = Socket(connection, ticket["channel"])
             socket.send(type="authenticate", ticket=ticket["ticket"])
             assert socket.next("ready")["user"]["name"] == self.name
             yield socket
 
 
 class Socket:
-    """A browser's socket; frames that nobody waited for are kept in ``frames``."""
+    """A browser's socket; frames that nobody waited for are kept in ``frames``.
 
-    def __init__(self, connection: ClientConnection) -> None:
+    ``channel`` is the id of the person's own channel.
+    """
+
+    def __init__(self, connection: ClientConnection, channel: str) -> None:
         self.connection = connection
+        self.channel = channel
         self.frames: list[Json] = []
 
     def send(self, **frame: Any) -> None:
@@ -142,6 +155,12 @@ class Socket:
         """The event frame of the message with this text."""
         return self.wait_for(
             lambda frame: frame["type"] == "event" and frame["event"]["data"].get("body") == body
+        )
+
+    def event(self, kind: str) -> Json:
+        """The next frame with an event of this type."""
+        return self.wait_for(
+            lambda frame: frame["type"] == "event" and frame["event"]["type"] == kind
         )
 
     def wait_for(self, wanted: Callable[[Json], bool]) -> Json:

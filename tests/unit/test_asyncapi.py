@@ -19,6 +19,8 @@ from bus import events, topology
 from bus.events import (
     DescriptionData,
     EmptyData,
+    InvitedData,
+    JoinedData,
     MemberRoleChanged,
     RoleData,
     RoomArchived,
@@ -28,6 +30,12 @@ from bus.events import (
     RoomNameData,
     RoomRenamed,
     RoomUnarchived,
+    UserData,
+    UserInvited,
+    UserJoined,
+    UserLeft,
+    UserRoleChanged,
+    UserRoleData,
 )
 from bus.rooms.model import Entry, Position
 from bus.rooms.presence import UserRef
@@ -59,6 +67,10 @@ REAL: list[events.Event] = [
     room_event(RoomArchived, EmptyData()),
     room_event(RoomUnarchived, EmptyData()),
     room_event(RoomDeleted, EmptyData()),
+    room_event(UserInvited, InvitedData(2, uuid.uuid4(), "garden")),
+    room_event(UserJoined, JoinedData(2, "garden", "member")),
+    room_event(UserLeft, UserData(2)),
+    room_event(UserRoleChanged, UserRoleData(2, "owner")),
 ]
 EVENT = events.encode(REAL[0])
 FRAMES: list[msgspec.Struct] = [
@@ -165,9 +177,26 @@ def test_real_events_are_as_described(event: events.Event) -> None:
 
 def test_every_event_type_is_in_the_document() -> None:
     types = {event.type for event in REAL}
-    channel = DOCUMENT["channels"]["chat.events"]
-    assert types == set(channel["messages"]) == set(channel["parameters"]["type"]["enum"])
+    described = set[str]()
+    for name in ("chat.events", "chat.events.users"):
+        channel = DOCUMENT["channels"][name]
+        assert set(channel["messages"]) == set(channel["parameters"]["type"]["enum"])
+        assert described.isdisjoint(channel["messages"])
+        described |= set(channel["messages"])
+    assert types == described
     assert len(types) == len(events.Event.__args__)
+
+
+@pytest.mark.parametrize("event", REAL, ids=lambda event: event.type)
+def test_the_addresses_are_the_routing_keys(event: events.Event) -> None:
+    of_users = isinstance(event, events.UserEnvelope)
+    channel = DOCUMENT["channels"]["chat.events.users" if of_users else "chat.events"]
+    values = {}
+    for name, parameter in channel["parameters"].items():
+        values[name] = json.loads(events.encode(event))
+        for step in parameter["location"].removeprefix("$message.payload#/").split("/"):
+            values[name] = values[name][step]
+    assert channel["address"].format(**values) == events.to_message(event).routing_key
 
 
 @pytest.mark.parametrize(

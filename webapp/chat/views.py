@@ -8,6 +8,7 @@ import msgspec
 from django.conf import settings
 from django.http import HttpResponse, JsonResponse
 
+from bus.events import channel_of
 from bus.ticket import LIFETIME
 from webapp.accounts import sessions
 from webapp.chat.services import post_message
@@ -43,11 +44,17 @@ def _range(request: UserRequest) -> Range:
 
 class SocketTicketView(ApiView):
     def post(self, request: UserRequest) -> HttpResponse:
+        channel = channel_of(request.user.id)
         ticket = settings.TICKET_KEYS.sign(
             user_id=request.user.id,
             user_name=request.user.display_name,
             session=sessions.note(request),
-            room_ids=room_ids_of(request.user),
+            room_ids=[channel, *room_ids_of(request.user)],
         )
-        answer = {"ticket": ticket, "url": bridge_url(request), "expires_in": LIFETIME}
+        answer = {
+            "ticket": ticket,
+            "url": bridge_url(request),
+            "expires_in": LIFETIME,
+            "channel": str(channel),
+        }
         return JsonResponse(answer)

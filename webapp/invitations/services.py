@@ -1,7 +1,7 @@
 """Offers membership in a room, and what becomes of an offer.
 
-An offer is kept by its e-mail address, and nobody looks whether there is an account with it: the
-inviter learns nothing of that, neither by the answer nor by the time that it takes.
+An offer is kept by its e-mail address, whether or not there is an account with it: the inviter
+learns nothing of that, neither by the answer nor by the time that it takes.
 """
 
 from __future__ import annotations
@@ -12,8 +12,10 @@ from datetime import timedelta
 from django.conf import settings
 from django.utils import timezone
 
+from bus.events import InvitedData, UserInvited
 from webapp.accounts.addresses import normal_email
 from webapp.accounts.models import User
+from webapp.accounts.selectors import user_with_confirmed_address
 from webapp.audit.models import Action
 from webapp.audit.services import record
 from webapp.invitations import mail
@@ -21,11 +23,13 @@ from webapp.invitations.models import LIFE, Invitation
 from webapp.invitations.selectors import invitation_to, open_invitations
 from webapp.project.errors import TooMany
 from webapp.project.transactions import atomic
-from webapp.rooms.memberships import check_not_archived, join, lock_room
+from webapp.rooms.memberships import announce, check_not_archived, join, lock_room
 from webapp.rooms.models import Membership
 from webapp.rooms.selectors import managing_membership
 
 DAY = timedelta(days=1)
+# No user has this id.
+NOBODY = 0
 
 
 @atomic
@@ -47,7 +51,19 @@ def invite(room_id: uuid.UUID, email: object, *, actor: User, page: str) -> None
         room=room, inviter=actor, email=address, expires_at=timezone.now() + LIFE
     )
     record(Action.INVITATION_MADE, actor=actor, room_id=room_id, detail=address)
+    _announce(invitation, user_with_confirmed_address(address))
     mail.send(invitation, page)
+
+
+def _announce(invitation: Invitation, invited: User | None) -> None:
+    """Stores the event for the own channel of who is invited, for ``outbox_relay`` to publish.
+
+    Nobody listens on the channel of NOBODY. So an address without an account costs the same, and
+    the time of the answer does not tell that there is none.
+    """
+    room = invitation.room
+    data = InvitedData(invited.id if invited else NOBODY, invitation.id, room.name)
+    announce(room, UserInvited, data, actor=invitation.inviter)
 
 
 @atomic

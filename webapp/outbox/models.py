@@ -7,7 +7,10 @@ from django.utils import timezone
 
 
 class OutboxEvent(models.Model):
-    """One event. The events of a room are published in the order of their ids."""
+    """One event. The events of a room are published in the order of their ids.
+
+    ``room_id`` is the room, or the user's own channel.
+    """
 
     room_id = models.UUIDField()
     event = models.TextField()

@@ -7,11 +7,23 @@ import uuid
 from datetime import datetime
 from typing import cast
 
-from django.db import transaction
 from django.utils import timezone
 
 from bus import events
-from bus.events import MemberAdded, MemberRemoved, MemberRoleChanged, RemovedData, RoleData
+from bus.events import (
+    JoinedData,
+    MemberAdded,
+    MemberRemoved,
+    MemberRoleChanged,
+    RemovedData,
+    RoleData,
+    UserData,
+    UserJoined,
+    UserLeft,
+    UserRoleChanged,
+    UserRoleData,
+    channel_of,
+)
 from bus.ticket import MAX_ROOMS
 from webapp.accounts.models import User
 from webapp.audit.models import Action
@@ -37,7 +49,7 @@ def add_member(room_id: uuid.UUID, user: User, *, actor: User) -> None:
     if _is_full(user):
         logger.info("user %s is in %s rooms and was not added to %s", user.id, MAX_ROOMS, room_id)
         return
-    add(room, user, Role.MEMBER, actor=actor)
+    publish(add(room, user, Role.MEMBER, actor=actor))
 
 
 @atomic
@@ -57,7 +69,7 @@ def join(room_id: uuid.UUID, user: User, *, invited_at: datetime | None = None) 
     if removal and (invited_at is None or invited_at <= removal.at):
         raise Forbidden("You were removed from this room. Only a new invitation brings you back.")
     record(Action.MEMBER_JOINED, actor=user, room_id=room_id)
-    return add(room, user, Role.MEMBER, actor=user)
+    return publish(add(room, user, Role.MEMBER, actor=user))
 
 
 @atomic
@@ -74,10 +86,11 @@ def ensure_owner(room_id: uuid.UUID, user: User) -> None:
         member.role = Role.OWNER
         member.save(update_fields=["role"])
         _announce_added(member, actor=user)
+        publish(member)
     elif _is_full(user):
         logger.info("user %s is in %s rooms and does not own %s", user.id, MAX_ROOMS, room_id)
     else:
-        add(room, user, Role.OWNER, actor=user)
+        publish(add(room, user, Role.OWNER, actor=user))
 
 
 @atomic
@@ -101,6 +114,8 @@ def change_role(room_id: uuid.UUID, user_id: int, role: object, *, actor: User) 
             _end_invitations_by(member)
         announce(room, MemberRoleChanged, _role_data(member), actor=actor)
         record(Action.ROLE_CHANGED, actor=actor, user_id=user_id, room_id=room_id, detail=wanted)
+        announce(room, UserRoleChanged, UserRoleData(user_id, _role_of(member)), actor=actor)
+        publish(member)
     return member
 
 
@@ -113,6 +128,7 @@ def remove_member(room_id: uuid.UUID, user_id: int, *, actor: User) -> None:
     """
     _remove_if_member(room_id, user_id, actor)
     outbox.flush_room(room_id)
+    outbox.try_flush([channel_of(user_id)])
 
 
 @atomic
@@ -126,7 +142,7 @@ def _remove_if_member(room_id: uuid.UUID, user_id: int, actor: User) -> None:
 
 
 def add(room: Room, user: User, role: Role, *, actor: User) -> Membership:
-    """Adds ``user`` to a room that the caller has locked."""
+    """Adds ``user`` to a room that the caller has locked; then ``publish`` it."""
     room.removals.filter(user=user).delete()
     membership = Membership.objects.create(room=room, user=user, role=role)
     _announce_added(membership, actor=actor)
@@ -145,9 +161,14 @@ def lock_room(room_id: uuid.UUID) -> Room:
 
 
 def announce(room: Room, kind: type[events.Event], data: events.Part, *, actor: User) -> None:
-    """Stores an event about a locked room, and publishes it after the commit."""
-    _store(room, kind, data, actor=actor)
-    transaction.on_commit(lambda: outbox.try_flush_room(room.id))
+    """Stores an event about a locked room, to be published."""
+    outbox.add(events.make(kind, room_id=room.id, actor=person(actor), data=data))
+
+
+def publish(member: Membership) -> Membership:
+    """Publishes after the commit what was announced to the room and to the member themselves."""
+    outbox.publish_after_commit(member.room_id, channel_of(member.user_id))
+    return member
 
 
 def check_not_full(user: User) -> None:
@@ -171,10 +192,6 @@ def person(user: User) -> events.Person:
     return events.Person(user.id, user.display_name)
 
 
-def _store(room: Room, kind: type[events.Event], data: events.Part, *, actor: User) -> None:
-    outbox.add(events.make(kind, room_id=room.id, actor=person(actor), data=data))
-
-
 def _remove(member: Membership, actor: User) -> None:
     is_leaving = member.user_id == actor.id
     if not is_leaving:
@@ -183,7 +200,8 @@ def _remove(member: Membership, actor: User) -> None:
     record(action, actor=actor, user_id=member.user_id, room_id=member.room_id)
     _end_invitations_by(member)
     member.delete()
-    _store(member.room, MemberRemoved, RemovedData(person(member.user)), actor=actor)
+    announce(member.room, MemberRemoved, RemovedData(person(member.user)), actor=actor)
+    announce(member.room, UserLeft, UserData(member.user_id), actor=actor)
 
 
 def _keep_out(member: Membership) -> None:
@@ -217,11 +235,17 @@ def _end_invitations_by(member: Membership) -> None:
 
 
 def _announce_added(member: Membership, *, actor: User) -> None:
-    announce(member.room, MemberAdded, _role_data(member), actor=actor)
+    room, role = member.room, _role_of(member)
+    announce(room, MemberAdded, _role_data(member), actor=actor)
+    announce(room, UserJoined, JoinedData(member.user_id, room.name, role), actor=actor)
 
 
 def _role_data(member: Membership) -> RoleData:
-    return RoleData(person(member.user), cast(events.Role, Role(member.role).value))
+    return RoleData(person(member.user), _role_of(member))
+
+
+def _role_of(member: Membership) -> events.Role:
+    return cast(events.Role, Role(member.role).value)
 
 
 def _role(role: object) -> Role:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from django.utils import timezone
 
+from bus import events
 from bus.events import (
     DescriptionData,
     EmptyData,
@@ -18,15 +19,19 @@ from bus.events import (
     RoomNameData,
     RoomRenamed,
     RoomUnarchived,
+    UserData,
+    UserLeft,
+    channel_of,
 )
 from webapp.accounts.models import User
 from webapp.audit.models import Action
 from webapp.audit.services import record
+from webapp.outbox import services as outbox
 from webapp.project import idempotency
 from webapp.project.errors import InvalidInput
 from webapp.project.text import clean_name, clean_text
 from webapp.project.transactions import atomic
-from webapp.rooms.memberships import add, announce, check_not_full, lock_room
+from webapp.rooms.memberships import add, announce, check_not_full, lock_room, person, publish
 from webapp.rooms.models import MAX_DESCRIPTION, MAX_ROOM_NAME, Membership, Role, Room
 from webapp.rooms.selectors import managing_membership, membership_of, owning_membership
 
@@ -52,7 +57,7 @@ def create_room(user: User, name: object, key: str | None = None) -> Membership:
         name=cleaned, created_by=user, key_hash=key_hash, request_hash=request_hash
     )
     announce(room, RoomCreated, RoomNameData(room.name), actor=user)
-    return add(room, user, Role.OWNER, actor=user)
+    return publish(add(room, user, Role.OWNER, actor=user))
 
 
 @atomic
@@ -70,6 +75,7 @@ def change_room(room_id: uuid.UUID, changes: Mapping[str, object], *, actor: Use
         raise InvalidInput(f"Accepted are {accepted}, at least one of them.")
     for name, value in changes.items():
         _CHANGES[name](room, value, actor)
+    outbox.publish_after_commit(room.id)
     membership.room = room
     return membership
 
@@ -83,11 +89,20 @@ def delete_room(room_id: uuid.UUID, *, actor: User) -> None:
     room = lock_room(room_id)
     owning_membership(actor, room_id)
     announce(room, RoomDeleted, EmptyData(), actor=actor)
+    outbox.add_all(_departures(room, actor))
+    outbox.publish_after_commit(room.id, channel_of(actor.id))
     # They count towards their inviters' bounds.
     room.invitations.filter(ended_at=None).update(ended_at=timezone.now())
     room.invitations.update(room=None)
     Room.objects.filter(id=room_id).delete()
     record(Action.ROOM_DELETED, actor=actor, room_id=room_id)
+
+
+def _departures(room: Room, actor: User) -> Iterator[UserLeft]:
+    """The event for each member's own channel."""
+    for user_id in room.memberships.values_list("user_id", flat=True).iterator():
+        data = UserData(user_id)
+        yield events.make(UserLeft, room_id=room.id, actor=person(actor), data=data)
 
 
 def _rename(room: Room, value: object, actor: User) -> None:

@@ -13,6 +13,7 @@ import pytest
 from bridge.hub import hub as hub_module
 from bridge.hub.hub import Hub
 from bridge.hub.pubsub import PubSub
+from bus.events import channel_of
 from bus.rooms.log_reader import RoomLogReader
 from bus.rooms.model import Position, Reading, keys_of
 from bus.rooms.redis_client import connect_async
@@ -113,6 +114,22 @@ def test_a_joiner_who_reads_another_epoch_makes_the_room_look() -> None:
         assert joiner.got == ["resync"]
         await scene.reader.answer(reading(1, recovered=False, epoch="e2"))
         await settle(scene, ["resync"])
+
+    play(script)
+
+
+def test_a_users_own_channel_has_no_presence() -> None:
+    async def script(scene: Scene) -> None:
+        own = channel_of(7)
+        joining = asyncio.create_task(scene.hub.join(FakeSocket(), own, None, ticket_issued_at=1.0))
+        await asyncio.sleep(0)
+        scene.hub.subscribed(keys_of(own).channel.encode())
+        await scene.reader.answer(reading(0, recovered=False))
+        await scene.reader.answer(reading(0))
+        assert await joining
+        assert len(scene.hub) == 2
+        assert scene.hub.ids() == [ROOM]
+        assert scene.hub.changed == {ROOM}
 
     play(script)
 

@@ -11,7 +11,7 @@ import pytest
 from bus import events
 from bus.errors import InvalidEvent
 from bus.events import MessagePosted
-from tests.support.events import posted
+from tests.support.events import ALICE, ROOM, posted
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 GOOD: dict[str, Any] = {
@@ -123,3 +123,29 @@ def test_the_message_carries_what_brokers_and_tools_look_at() -> None:
     assert message.message_id == str(event.id)
     assert message.headers["room_id"] == str(event.room_id)
     assert message.type == "message.posted"
+
+
+def test_a_users_own_channel_is_no_room_and_no_other_users() -> None:
+    users = (0, 1, 2, 2**62 - 1)
+    channels = [events.channel_of(user_id) for user_id in users]
+    assert len(set(channels)) == len(users)
+    assert all(map(events.is_own_channel, channels))
+    others = (uuid.uuid4(), events.new_id(), uuid.uuid5(uuid.NAMESPACE_DNS, "x"), uuid.UUID(int=1))
+    assert not any(map(events.is_own_channel, others))
+
+
+def test_an_event_on_a_users_own_channel_goes_by_its_user() -> None:
+    data = events.JoinedData(7, "garden", "member")
+    event = events.make(events.UserJoined, room_id=ROOM, actor=ALICE, data=data)
+    message = events.to_message(event)
+    assert message.routing_key == "user.7.user.joined"
+    assert message.headers["room_id"] == str(events.channel_of(7)) == str(event.channel_id)
+    assert events.decode(message.body) == event
+
+
+@pytest.mark.parametrize("user_id", [-1, 2**62])
+def test_a_user_id_that_has_no_channel_is_refused(user_id: int) -> None:
+    data = events.UserData(user_id)
+    event = events.make(events.UserLeft, room_id=ROOM, actor=ALICE, data=data)
+    with pytest.raises(InvalidEvent, match="user_id"):
+        events.decode(events.encode(event))

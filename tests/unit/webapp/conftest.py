@@ -88,8 +88,8 @@ class Broker:
     def unbind(self, queue: topology.Queue) -> None:
         """Takes ``queue`` away: in Redis a queue without bindings is none."""
         admin = connect_admin(self._server.url)
-        for binding in queue.bindings:
-            table = f"_kombu.binding.{binding.exchange.name}"
+        for exchange in {binding.exchange.name for binding in queue.bindings}:
+            table = f"_kombu.binding.{exchange}"
             entries = [
                 row for row in admin.channel.client.smembers(table) if queue.name in str(row)
             ]
@@ -109,7 +109,12 @@ class Broker:
             self._is_running = True
 
     def taken(self) -> list[Event]:
-        """Takes all events off the queue of the room logs, in order."""
+        """Takes all events off the queue of the room logs; those of rooms, in order."""
+        found = self.everything()
+        return [event for event in found if not isinstance(event, events.UserEnvelope)]
+
+    def everything(self) -> list[Event]:
+        """As ``taken``, with the events on users' own channels."""
         source = subscribe(self._server.url, topology.REDIS_PUBLISHER, prefetch=1_000)
         try:
             deliveries = source.receive(1_000, 0.01)
