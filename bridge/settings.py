@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import resource
 from dataclasses import dataclass, field
 
 from bridge.client.compression import LARGEST_WINDOW, SMALLEST_WINDOW
 from bridge.limits import Limits
 from bus.errors import SettingError
+from bus.runtime.process import take_files
 from bus.runtime.settings import Environment
 from bus.ticket import KeySet
 
@@ -81,10 +81,3 @@ def _limits(environment: Environment) -> Limits:
         sockets_per_user=number("BRIDGE_SOCKETS_PER_USER", usual.sockets_per_user),
         turned_away=turned_away,
     )
-
-
-def take_files() -> int:
-    """Raises the limit of open files as far as this process may, and returns it."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    return 2**30 if most == resource.RLIM_INFINITY else most

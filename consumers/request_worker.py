@@ -1,7 +1,7 @@
 """Queue ``web.requests`` → the WSGI application → the reply queue of the gateway that asked.
 
 Each thread takes one request at a time. WSGI_APPLICATION names the application, so this module
-imports nothing of it; PEP 3333 says how it is called.
+imports nothing of it.
 """
 
 from __future__ import annotations
@@ -12,18 +12,17 @@ import pkgutil
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
-from types import TracebackType
 from typing import Any
-from urllib.parse import unquote_to_bytes, urlsplit
 
-from bus.errors import ReplyTooLarge, SettingError
+from bus.errors import SettingError
 from bus.publishing import Publisher
-from bus.rpc import RpcServer
-from bus.rpc.messages import MAX_REPLY_BYTES, Headers, HeldRequest, Reply
+from bus.rpc.messages import MAX_REPLY_BYTES, HeldRequest, Reply
+from bus.rpc.server import RpcServer
+from bus.rpc.wsgi import Application, run_application
 from bus.runtime import trace
 from bus.runtime.health import OK, Check, Probes
 from bus.runtime.metrics import WORKER_REQUESTS, WORKER_SECONDS
@@ -34,11 +33,6 @@ from bus.transport.broker_probe import BrokerProbe
 
 logger = logging.getLogger(__name__)
 
-Environ = dict[str, Any]
-ExcInfo = tuple[type[BaseException], BaseException, TracebackType] | tuple[None, None, None]
-Application = Callable[[Environ, Callable[..., Any]], Iterable[bytes]]
-
-DEFAULT_PORTS = {"http": 80, "https": 443}
 APPLICATION = "webapp.project.wsgi:application"
 CHECK = "webapp.project.health:problem"
 
@@ -88,88 +82,14 @@ def _load(setting: str, name: str, what: str) -> Any:
     return loaded
 
 
-def environ(request: HeldRequest) -> Environ:
-    """The environment of PEP 3333 for ``request``; text is Latin-1, as the PEP wants it."""
-    path, _, query = request.target.partition("?")
-    headers = _variables(request.headers)
-    content_type = headers.pop("HTTP_CONTENT_TYPE", "")
-    host = urlsplit(f"//{headers.get('HTTP_HOST', '')}")
-    return headers | {
-        "REQUEST_METHOD": request.method,
-        "SCRIPT_NAME": "",
-        "PATH_INFO": unquote_to_bytes(path).decode("latin-1"),
-        "QUERY_STRING": query,
-        "CONTENT_TYPE": content_type,
-        "CONTENT_LENGTH": str(len(request.body)),
-        "SERVER_NAME": host.hostname or "localhost",
-        "SERVER_PORT": str(host.port or DEFAULT_PORTS[request.scheme]),
-        "SERVER_PROTOCOL": "HTTP/1.1",
-        "REMOTE_ADDR": request.client,
-        "wsgi.version": (1, 0),
-        "wsgi.url_scheme": request.scheme,
-        "wsgi.input": io.BytesIO(request.body),
-        "wsgi.errors": sys.stderr,
-        "wsgi.multithread": True,
-        "wsgi.multiprocess": True,
-        "wsgi.run_once": False,
-    }
-
-
-def _variables(headers: Headers) -> Environ:
-    """Headers as ``HTTP_…`` variables; repeated ones become one (RFC 9110, 5.3; RFC 6265, 5.4)."""
-    variables: Environ = {}
-    for name, value in headers:
-        key = "HTTP_" + name.upper().replace("-", "_")
-        separator = "; " if key == "HTTP_COOKIE" else ","
-        variables[key] = f"{variables[key]}{separator}{value}" if key in variables else value
-    return variables
-
-
-class _Response:
-    """Collects the application's response to one request."""
-
-    def __init__(self) -> None:
-        self._status: str | None = None
-        self._headers: Headers = ()
-        self._body = bytearray()
-
-    def start(
-        self, status: str, headers: list[tuple[str, str]], exc_info: ExcInfo | None = None
-    ) -> Callable[[bytes], None]:
-        """``start_response``. Nothing has been sent yet, so an error may replace the response."""
-        if self._status is not None and exc_info is None:
-            raise RuntimeError("start_response was called twice without exc_info")
-        self._status, self._headers = status, tuple(headers)
-        self._body.clear()
-        return self.write
-
-    def write(self, block: bytes) -> None:
-        if self._status is None:
-            raise RuntimeError("the application sent a body before it called start_response")
-        self._body += block
-        if len(self._body) > MAX_REPLY_BYTES:
-            raise ReplyTooLarge(MAX_REPLY_BYTES)
-
-    def reply(self) -> Reply:
-        if self._status is None:
-            raise RuntimeError("the application did not call start_response")
-        return Reply(status=int(self._status[:3]), headers=self._headers, body=bytes(self._body))
-
-
 def run(application: Application, request: HeldRequest) -> Reply:
     """Runs ``application`` for ``request``.
 
     Raises ReplyTooLarge, and whatever the application raises.
     """
-    response = _Response()
-    blocks = application(environ(request), response.start)
-    try:
-        for block in blocks:
-            response.write(block)
-    finally:
-        if close := getattr(blocks, "close", None):
-            close()
-    return response.reply()
+    body = io.BytesIO()
+    status, headers = run_application(application, request, body, MAX_REPLY_BYTES)
+    return Reply(status=status, headers=headers, body=body.getvalue())
 
 
 def _run_watched(application: Application, request: HeldRequest) -> Reply:

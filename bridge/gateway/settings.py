@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bridge.gateway.request_rules import Priorities, parse_priorities
+from bridge.gateway.priorities import Priorities, parse_priorities
+from bus.http.limits import HttpLimits
 from bus.runtime.settings import Environment
 
 
@@ -21,6 +22,7 @@ class GatewaySettings:
     max_held: int
     priorities: Priorities
     proxies: tuple[str, ...]
+    limits: HttpLimits
 
     @classmethod
     def from_environment(cls, environment: Environment) -> GatewaySettings:
@@ -33,4 +35,5 @@ class GatewaySettings:
             max_held=environment.integer("GATEWAY_MAX_HELD", 2_000, minimum=1, maximum=100_000),
             priorities=parse_priorities(environment.words("GATEWAY_PRIORITIES")),
             proxies=environment.proxies("GATEWAY_TRUSTED_PROXIES", networks=True),
+            limits=HttpLimits.from_environment(environment, "GATEWAY"),
         )

@@ -6,12 +6,11 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Sequence
-from functools import lru_cache
-from ipaddress import ip_address
 from typing import Protocol
 
 from bridge import metrics
 from bridge.protocol import SocketRefused
+from bus.http.clients import network_of
 from bus.rooms.ended_sessions import TICKET_SECONDS
 
 
@@ -59,7 +58,7 @@ class ConnectionRegistry:
 
     def add(self, connection: TrackedConnection) -> None:
         self._connections.add(connection)
-        self._addresses[_network(connection.address)] += 1
+        self._addresses[network_of(connection.address)] += 1
         self.empty.clear()
         metrics.CONNECTIONS.inc()
 
@@ -77,11 +76,11 @@ class ConnectionRegistry:
         """A proxy reported ``address`` as the client of ``connection``."""
         self._leave_address(connection.address)
         connection.address = address
-        self._addresses[_network(address)] += 1
+        self._addresses[network_of(address)] += 1
 
     def at(self, address: str) -> int:
         """How many connections come from the network of ``address``."""
-        return self._addresses[_network(address)]
+        return self._addresses[network_of(address)]
 
     def add_client(self, client: Client) -> None:
         self._clients.setdefault(client.user_id, []).append(client)
@@ -109,20 +108,7 @@ class ConnectionRegistry:
         return session in self._ended
 
     def _leave_address(self, address: str) -> None:
-        network = _network(address)
+        network = network_of(address)
         self._addresses[network] -= 1
         if not self._addresses[network]:
             del self._addresses[network]
-
-
-@lru_cache(maxsize=10_000)
-def _network(address: str) -> str:
-    """What one customer has: an IPv4 address, or all IPv6 addresses with the same first 64 bits
-    (RFC 6177)."""
-    try:
-        parsed = ip_address(address)
-    except ValueError:
-        return address  # proxies may send anything
-    if parsed.version == 4:
-        return address
-    return str(parsed.ipv4_mapped or int(parsed) >> 64)

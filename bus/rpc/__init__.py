@@ -11,18 +11,3 @@ matched to the requests by correlation id. Both ends keep these rules:
 * Requests and answers are not persistent. A broker that crashes may forget that it delivered a
   request, so no request outlives a crash as one that was never delivered.
 """
-
-from bus.rpc.client import RpcClient
-from bus.rpc.messages import MAX_REPLY_BYTES, SAFE_METHODS, Answer, Failure, HeldRequest, Reply
-from bus.rpc.server import RpcServer
-
-__all__ = [
-    "MAX_REPLY_BYTES",
-    "SAFE_METHODS",
-    "Answer",
-    "Failure",
-    "HeldRequest",
-    "Reply",
-    "RpcClient",
-    "RpcServer",
-]

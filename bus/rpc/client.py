@@ -19,7 +19,8 @@ from bus.transport import Subscription
 logger = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.5
-REPLIES_AT_ONCE = 100
+# An answer may have MAX_REPLY_BYTES.
+REPLIES_AT_ONCE = 8
 
 
 class RpcClient:

@@ -6,6 +6,7 @@ import _thread
 import ctypes
 import os
 import re
+import resource
 import signal
 import socket
 import threading
@@ -13,6 +14,8 @@ from collections.abc import Callable
 from types import FrameType
 
 PR_SET_PDEATHSIG = 1
+M_MMAP_THRESHOLD = -3
+LARGE_BLOCK_BYTES = 256 * 1024
 
 
 def on_stop_signals(stop: Callable[[], object]) -> None:
@@ -65,6 +68,24 @@ def notify_ready() -> None:
         return
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notifier:
         notifier.sendto(b"READY=1", re.sub("^@", "\0", address))
+
+
+def return_large_blocks() -> None:
+    """Has the C library return large blocks of memory to the kernel as soon as they are free.
+
+    Once a large block has been freed, glibc keeps blocks of that size for itself (mallopt(3)), and
+    after a few hundred megabytes of answers the process would stay as large as it was.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt:  # a function of glibc
+        mallopt(M_MMAP_THRESHOLD, LARGE_BLOCK_BYTES)
+
+
+def take_files() -> int:
+    """Raises the limit of open files as far as this process may, and returns it."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    return 2**30 if most == resource.RLIM_INFINITY else most
 
 
 def _force(number: int, frame: FrameType | None) -> None:

@@ -24,6 +24,7 @@ def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> 
         "/cookies": _cookies,
         "/fail": _fail,
         "/huge": _huge,
+        "/large": _large,
         "/hold": _hold,
         "/status": _status,
         "/bad-header": _bad_header,
@@ -61,6 +62,11 @@ def _fail(environ: Any, query: Any, start_response: Any) -> Iterable[bytes]:
 def _huge(environ: Any, query: Any, start_response: Any) -> Iterable[bytes]:
     start_response("200 OK", BINARY)
     return (b"x" * 1_000_000 for _ in range(1_000))
+
+
+def _large(environ: Any, query: Any, start_response: Any) -> Iterable[bytes]:
+    start_response("200 OK", BINARY)
+    return [b"x" * 5_300_000]
 
 
 def _hold(environ: Any, query: Any, start_response: Any) -> Iterable[bytes]:

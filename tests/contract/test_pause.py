@@ -18,7 +18,9 @@ from prometheus_client import REGISTRY
 from bus.consuming.pause import PauseWatch, pause, resume
 from bus.errors import SettingError
 from bus.publishing import Publisher
-from bus.rpc import HeldRequest, Reply, RpcClient, RpcServer
+from bus.rpc.client import RpcClient
+from bus.rpc.messages import HeldRequest, Reply
+from bus.rpc.server import RpcServer
 from bus.runtime.settings import Environment
 from bus.topology import MONGO_WRITER, REDIS_PUBLISHER, WEB_REQUESTS, pause_queue
 from bus.transport import connect_admin

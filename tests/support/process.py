@@ -6,6 +6,8 @@ import os
 import signal
 from pathlib import Path
 
+import psutil
+
 from deploy.local.child import Child, Program, chatbus_command
 from tests.support.wait import patience, wait_until
 
@@ -54,6 +56,11 @@ class Process:
     def running(self) -> bool:
         self._child.has_exited()
         return self._child.running
+
+    def memory(self) -> int:
+        """Its resident bytes."""
+        resident: int = psutil.Process(self._child.pid).memory_info().rss
+        return resident
 
     def terminate(self) -> None:
         os.kill(self._child.pid, signal.SIGTERM)

@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 
 from bus.errors import ReplyTooLarge, SettingError
-from bus.rpc import MAX_REPLY_BYTES, HeldRequest
+from bus.rpc.messages import MAX_REPLY_BYTES, HeldRequest
+from bus.rpc.wsgi import environ
 from bus.runtime.settings import Environment
 from consumers import request_worker
-from consumers.request_worker import WorkerThreads, environ, load_application, run
+from consumers.request_worker import WorkerThreads, load_application, run
 from tests.support.ports import HOST, free_port
 
 

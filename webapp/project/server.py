@@ -1,4 +1,4 @@
-"""The process ``web``: runs gunicorn, with the application loaded before the fork."""
+"""The process ``web``: gunicorn with workers of our own, the application loaded before the fork."""
 
 from __future__ import annotations
 
@@ -14,6 +14,9 @@ from typing import Any
 from gunicorn.app.base import BaseApplication
 from gunicorn.glogging import Logger
 
+from bus.http.clients import TrustedProxies
+from bus.http.limits import HttpLimits
+from bus.rpc.wsgi import Application
 from bus.runtime.settings import Environment
 
 GRACEFUL_SECONDS = 20
@@ -21,12 +24,16 @@ GRACEFUL_SECONDS = 20
 
 @dataclass(frozen=True, slots=True)
 class ServerSettings:
-    """Where to listen, and how many requests at a time: ``workers`` times ``threads``."""
+    """Where to listen, how many requests at a time (``workers`` times ``threads``), and what a
+    client may cost each worker."""
 
     host: str
     port: int
     workers: int
     threads: int
+    allowed_hosts: tuple[str, ...]
+    proxies: TrustedProxies
+    limits: HttpLimits
 
     @classmethod
     def from_environment(cls, environment: Environment) -> ServerSettings:
@@ -35,25 +42,24 @@ class ServerSettings:
             port=environment.integer("WEB_PORT", 8000, minimum=1, maximum=65_535),
             workers=environment.integer("WEB_WORKERS", 1, minimum=1, maximum=64),
             threads=environment.integer("WEB_THREADS", 8, minimum=1, maximum=256),
+            allowed_hosts=environment.allowed_hosts(),
+            proxies=TrustedProxies(environment.proxies("WEB_TRUSTED_PROXIES", networks=True)),
+            limits=HttpLimits.from_environment(environment, "WEB"),
         )
 
     def for_gunicorn(self) -> dict[str, Any]:
+        # Imported late: it has metrics, which look for their folder when they are imported.
+        from webapp.project.worker import HttpWorker
+
         host = f"[{self.host}]" if ":" in self.host else self.host
         return {
             "bind": f"{host}:{self.port}",
             "workers": self.workers,
-            "worker_class": "gthread",
-            "threads": self.threads,
+            "worker_class": HttpWorker,
             # The application loads before the fork and before READY, so a bad setting ends the
             # process instead of one worker after another.
             "preload_app": True,
             "graceful_timeout": GRACEFUL_SECONDS,
-            "keepalive": 5,
-            # No header of a proxy may change the path.
-            "forwarder_headers": "",
-            "limit_request_line": 4094,
-            "limit_request_fields": 60,
-            "limit_request_field_size": 8190,
             "logger_class": RootLogger,
             "control_socket_disable": True,
             "proc_name": "chatbus-web",
@@ -70,18 +76,24 @@ class RootLogger(Logger):
 
 
 class Server(BaseApplication):
-    """Gunicorn without a command line, serving one application."""
+    """Gunicorn without a command line, serving one application.
 
-    def __init__(self, application: Callable[..., Any], options: dict[str, Any]) -> None:
+    ``hooks`` are gunicorn's server hooks.
+    """
+
+    def __init__(
+        self, application: Application, settings: ServerSettings, hooks: dict[str, Any]
+    ) -> None:
+        self.settings = settings
         self._application = application
-        self._options = options
+        self._options = settings.for_gunicorn() | hooks
         super().__init__()
 
     def load_config(self) -> None:
         for name, value in self._options.items():
             self.cfg.set(name, value)
 
-    def load(self) -> Callable[..., Any]:
+    def load(self) -> Application:
         return self._application
 
 
@@ -95,7 +107,7 @@ def main(environment: Environment) -> None:
         from webapp.project.wsgi import application
 
         hooks = _ops_hooks(ops_server.listen(environment))
-        Server(application, settings.for_gunicorn() | hooks).run()
+        Server(application, settings, hooks).run()
 
 
 @contextmanager

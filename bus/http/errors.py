@@ -1,4 +1,4 @@
-"""The gateway's own error answers: JSON for programs, a small page for people."""
+"""The HTTP servers' own error answers: JSON for programs, a small page for people."""
 
 from __future__ import annotations
 
@@ -7,10 +7,14 @@ import json
 import math
 from http import HTTPStatus
 
-from bus.rpc import SAFE_METHODS
+from bus.rpc.messages import SAFE_METHODS
 
 RawHeaders = list[tuple[bytes, bytes]]
 RETRY_AFTER_SECONDS = 5
+
+_TRY_LATER = frozenset({HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE})
+# What the server does not know, it has not done.
+_UNKNOWN = frozenset({HTTPStatus.NOT_IMPLEMENTED, HTTPStatus.HTTP_VERSION_NOT_SUPPORTED})
 
 _PAGE = """<!doctype html>
 <html lang="en">
@@ -27,9 +31,9 @@ _NOT_DONE = "Nothing was changed. Go back and correct it."
 
 
 class HttpRefused(Exception):
-    """The gateway answers the request itself, with ``status``.
+    """The server answers the request itself, with ``status``.
 
-    ``code`` is stable, for programs. ``close``: the gateway cannot know where the next request
+    ``code`` is stable, for programs. ``close``: the server cannot know where the next request
     begins, so it closes the connection.
     """
 
@@ -64,9 +68,9 @@ def prefers_json(path: str, accept: str) -> bool:
 
 
 def _hint(status: int, method: str) -> str:
-    if status == HTTPStatus.SERVICE_UNAVAILABLE or (status >= 500 and method in SAFE_METHODS):
+    if status in _TRY_LATER or (status >= 500 and method in SAFE_METHODS):
         return _LINK
-    return _CAREFUL if status >= 500 else _NOT_DONE
+    return _CAREFUL if status >= 500 and status not in _UNKNOWN else _NOT_DONE
 
 
 def _headers(refused: HttpRefused, content_type: str) -> RawHeaders:
@@ -76,7 +80,7 @@ def _headers(refused: HttpRefused, content_type: str) -> RawHeaders:
         (b"content-security-policy", b"default-src 'none'"),
         (b"x-content-type-options", b"nosniff"),
     ]
-    if refused.status == HTTPStatus.SERVICE_UNAVAILABLE:
+    if refused.status in _TRY_LATER:
         headers.append((b"retry-after", str(RETRY_AFTER_SECONDS).encode()))
     return headers
 

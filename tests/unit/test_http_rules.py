@@ -1,4 +1,4 @@
-"""What the gateway lets through, and how it answers what it does not."""
+"""What web and gateway let through, and how it answers what it does not."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from bridge.gateway import request_rules
-from bridge.gateway.errors import HttpRefused, prefers_json, render
+from bridge.gateway import priorities
 from bus.errors import SettingError
-from bus.rpc import Reply
+from bus.http import rules
+from bus.http.errors import HttpRefused, prefers_json, render
+from bus.rpc.messages import Headers
 
 HOSTS = ("example.org",)
 
@@ -29,7 +30,7 @@ def scope(*headers: tuple[bytes, bytes], **changes: Any) -> dict[str, Any]:
 
 
 def test_a_clean_head_goes_on_as_it_is() -> None:
-    head = request_rules.admit(
+    head = rules.admit(
         scope((b"cookie", b"a=1"), (b"x-any", b"caf\xe9"), (b"cookie", b"b=2")), HOSTS
     )
     assert (head.method, head.target, head.client) == ("GET", "/a%20b?x=1", "10.0.0.1")
@@ -61,13 +62,13 @@ def test_a_clean_head_goes_on_as_it_is() -> None:
     ],
 )
 def test_fields_that_end_at_the_gateway(name: bytes) -> None:
-    head = request_rules.admit(scope((name, b"1")), HOSTS)
+    head = rules.admit(scope((name, b"1")), HOSTS)
     assert name.decode() not in dict(head.headers)
 
 
 def test_fields_named_in_connection_end_at_the_gateway_but_not_its_own() -> None:
     named = (b"connection", b"close, X-Hop , x-forwarded-for, host")
-    head = request_rules.admit(scope(named, (b"x-hop", b"1")), HOSTS)
+    head = rules.admit(scope(named, (b"x-hop", b"1")), HOSTS)
     assert dict(head.headers) == {
         "host": "example.org",
         "x-forwarded-for": "10.0.0.1",
@@ -81,6 +82,7 @@ def test_fields_named_in_connection_end_at_the_gateway_but_not_its_own() -> None
     [
         (scope((b"content-length", b"1"), (b"transfer-encoding", b"chunked")), 400, "bad_framing"),
         (scope((b"transfer-encoding", b"chunked"), http_version="1.0"), 400, "bad_framing"),
+        (scope((b"transfer-encoding", b"identity, chunked")), 501, "unknown_coding"),
         (scope(http_version="2"), 505, "bad_version"),
         (scope((b"x-bad", b"a\x01b")), 400, "bad_header"),
         (scope((b"x-bad", b"a\x7f")), 400, "bad_header"),
@@ -88,6 +90,7 @@ def test_fields_named_in_connection_end_at_the_gateway_but_not_its_own() -> None
         (scope(raw_path=b"example.org:443", method="CONNECT"), 400, "bad_target"),
         (scope(raw_path=b"*", method="OPTIONS"), 400, "bad_target"),
         (scope(raw_path=b"/a#b"), 400, "bad_target"),
+        (scope(raw_path=b"/" + b"a" * 9_000), 414, "target_too_long"),
         (scope(headers=[]), 400, "bad_host"),
         (scope((b"host", b"example.org")), 400, "bad_host"),
         (scope(headers=[(b"host", b"example.com")]), 400, "bad_host"),
@@ -97,7 +100,7 @@ def test_fields_named_in_connection_end_at_the_gateway_but_not_its_own() -> None
 )
 def test_heads_that_are_refused(request_scope: dict[str, Any], status: int, code: str) -> None:
     with pytest.raises(HttpRefused) as refused:
-        request_rules.admit(request_scope, HOSTS)
+        rules.admit(request_scope, HOSTS)
     assert (refused.value.status, refused.value.code) == (status, code)
 
 
@@ -121,15 +124,15 @@ def test_heads_that_are_refused(request_scope: dict[str, Any], status: int, code
     ],
 )
 def test_allowed_hosts(host: str, allowed: tuple[str, ...], expected: bool) -> None:
-    assert request_rules.is_allowed_host(host, allowed) is expected
+    assert rules.is_allowed_host(host, allowed) is expected
 
 
-def reply(*headers: tuple[str, str], status: int = 200, body: bytes = b"body") -> Reply:
-    return Reply(status=status, headers=headers, body=body)
+def reply_headers(*headers: tuple[str, str], method: str = "GET", status: int = 200) -> Any:
+    return rules.reply_headers(method, status, headers, 4)
 
 
 def test_reply_headers_lose_what_concerns_one_connection() -> None:
-    answer = reply(
+    headers: Headers = (
         ("Connection", "X-Hop"),
         ("X-Hop", "1"),
         ("Transfer-Encoding", "chunked"),
@@ -138,7 +141,7 @@ def test_reply_headers_lose_what_concerns_one_connection() -> None:
         ("Set-Cookie", "b=2"),
         ("Date", "yesterday"),
     )
-    assert request_rules.reply_headers("GET", answer) == [
+    assert reply_headers(*headers) == [
         (b"set-cookie", b"a=1"),
         (b"set-cookie", b"b=2"),
         (b"content-length", b"4"),
@@ -150,13 +153,12 @@ def test_reply_headers_lose_what_concerns_one_connection() -> None:
     [
         ("GET", 200, [(b"content-length", b"4")]),
         ("HEAD", 200, [(b"content-length", b"999")]),
-        ("GET", 304, [(b"content-length", b"999")]),
+        ("GET", 304, []),
         ("GET", 204, []),
     ],
 )
 def test_the_announced_length(method: str, status: int, expected: list[Any]) -> None:
-    answer = reply(("Content-Length", "999"), status=status)
-    assert request_rules.reply_headers(method, answer) == expected
+    assert reply_headers(("Content-Length", "999"), method=method, status=status) == expected
 
 
 @pytest.mark.parametrize(
@@ -171,7 +173,7 @@ def test_the_announced_length(method: str, status: int, expected: list[Any]) -> 
 )
 def test_reply_headers_that_cannot_be_sent(header: tuple[str, str]) -> None:
     with pytest.raises(HttpRefused) as refused:
-        request_rules.reply_headers("GET", reply(header))
+        reply_headers(header)
     assert (refused.value.status, refused.value.code) == (502, "bad_reply")
 
 
@@ -180,20 +182,20 @@ def test_reply_headers_that_cannot_be_sent(header: tuple[str, str]) -> None:
     [("/health/live", 9), ("/api/rooms", 7), ("/rooms/", 5), ("/", 5), ("/static/a.css", 3)],
 )
 def test_priorities_by_route(path: str, priority: int) -> None:
-    assert request_rules.priority_of(path, request_rules.PRIORITIES) == priority
+    assert priorities.priority_of(path, priorities.PRIORITIES) == priority
 
 
 def test_own_priorities_go_first() -> None:
-    priorities = request_rules.parse_priorities(["/api/slow/=1", "/static/=0"])
-    assert request_rules.priority_of("/api/slow/x", priorities) == 1
-    assert request_rules.priority_of("/static/x", priorities) == 0
-    assert request_rules.priority_of("/api/x", priorities) == 7
+    own = priorities.parse_priorities(["/api/slow/=1", "/static/=0"])
+    assert priorities.priority_of("/api/slow/x", own) == 1
+    assert priorities.priority_of("/static/x", own) == 0
+    assert priorities.priority_of("/api/x", own) == 7
 
 
 @pytest.mark.parametrize("word", ["/api/", "api=7", "/api/=10", "/api/=-1", "/api/=x", "=1"])
 def test_bad_priorities(word: str) -> None:
     with pytest.raises(SettingError, match="GATEWAY_PRIORITIES"):
-        request_rules.parse_priorities([word])
+        priorities.parse_priorities([word])
 
 
 @pytest.mark.parametrize(

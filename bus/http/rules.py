@@ -1,8 +1,7 @@
-"""Which requests and replies the gateway forwards, and with which headers. No I/O.
+"""Which requests and answers pass, and with which headers. No I/O.
 
-The parser, h11, is lenient in places where two servers could disagree about one request. These
-rules refuse what is ambiguous (RFC 9112, 11.2), and remove in both directions the fields that
-concern one connection only (RFC 9110, 7.6.1).
+These rules refuse what the parser takes and another server could read differently (RFC 9112,
+11.2), and remove in both directions the fields that concern one connection only (RFC 9110, 7.6.1).
 """
 
 from __future__ import annotations
@@ -12,18 +11,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from bridge.gateway.errors import HttpRefused, RawHeaders
-from bus.errors import SettingError
-from bus.rpc.messages import Headers, Reply
-from bus.topology import MAX_PRIORITY
+from bus.http.errors import HttpRefused, RawHeaders
+from bus.rpc.messages import Headers
 
 MAX_HEADERS = 100
-# The parser's own limit applies only to heads that arrive in pieces.
 MAX_HEADER_BYTES = 32 * 1024
-MAX_BODY_BYTES = 1024 * 1024
-DEFAULT_PRIORITY = 5
-# The first matching prefix decides.
-PRIORITIES = (("/health/", 9), ("/api/", 7), ("/static/", 3))
+MAX_TARGET_BYTES = 8 * 1024
 
 HOP_BY_HOP = frozenset(
     {
@@ -47,8 +40,6 @@ _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 # Visible ASCII except #, which never leaves a browser.
 _TARGET = re.compile(r"/[!\"$-~]*")
 _HOST = re.compile(r"(?P<name>[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::(?P<port>[0-9]{1,5}))?")
-
-Priorities = tuple[tuple[str, int], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,47 +80,25 @@ def admit(scope: Mapping[str, Any], allowed_hosts: tuple[str, ...]) -> Head:
     )
 
 
-def reply_headers(method: str, reply: Reply) -> RawHeaders:
-    """The headers of ``reply`` for the browser. Raises HttpRefused.
+def reply_headers(method: str, status: int, headers: Headers, length: int) -> RawHeaders:
+    """The application's ``headers`` for the browser, with a body of ``length`` bytes. Raises
+    HttpRefused.
 
-    Content-Length is the body's. Answers without a body keep the application's, which says what a
+    Content-Length is the body's. The answer to a HEAD keeps the application's, which says what a
     GET would get (RFC 9110, 8.6).
     """
-    headers = [(name.lower(), value.strip(" \t")) for name, value in reply.headers]
-    for name, value in headers:
+    fields = [(name.lower(), value.strip(" \t")) for name, value in headers]
+    for name, value in fields:
         if not _is_sendable(name, value):
             raise HttpRefused(502, "bad_reply", "The application sent a header that is not valid.")
     # The server writes its own date.
-    dropped = HOP_BY_HOP | _named_in_connection(headers) | {"date"}
-    if method != "HEAD" and reply.status != 304:
+    dropped = HOP_BY_HOP | _named_in_connection(fields) | {"date"}
+    if method != "HEAD":
         dropped |= {"content-length"}
-    kept = [(name, value) for name, value in headers if name not in dropped]
-    if method != "HEAD" and reply.status not in BODILESS:
-        kept.append(("content-length", str(len(reply.body))))
+    kept = [(name, value) for name, value in fields if name not in dropped]
+    if method != "HEAD" and status not in BODILESS:
+        kept.append(("content-length", str(length)))
     return [(name.encode("latin-1"), value.encode("latin-1")) for name, value in kept]
-
-
-def priority_of(path: str, priorities: Priorities) -> int:
-    """The priority of a request: that of the first prefix that matches ``path``."""
-    fitting = (priority for prefix, priority in priorities if path.startswith(prefix))
-    return next(fitting, DEFAULT_PRIORITY)
-
-
-def parse_priorities(words: Iterable[str]) -> Priorities:
-    """GATEWAY_PRIORITIES: ``/prefix=0…9`` words, which take precedence over the built-in ones.
-
-    Raises SettingError.
-    """
-    own = []
-    for word in words:
-        prefix, _, number = word.rpartition("=")
-        if not prefix.startswith("/") or not re.fullmatch(f"[0-{MAX_PRIORITY}]", number):
-            raise SettingError(
-                "GATEWAY_PRIORITIES",
-                f"{word!r}; accepted is a list like /api/=7,/static/=2 with 0 to {MAX_PRIORITY}",
-            )
-        own.append((prefix, int(number)))
-    return (*own, *PRIORITIES)
 
 
 def is_allowed_host(host: str, allowed: tuple[str, ...]) -> bool:
@@ -172,6 +141,11 @@ def _check_framing(headers: list[tuple[str, str]], version: str) -> None:
             "Transfer-Encoding goes neither with Content-Length nor with HTTP/1.0.",
             close=True,
         )
+    codings = {value.lower() for name, value in headers if name == "transfer-encoding"}
+    if not codings <= {"chunked"}:
+        raise HttpRefused(
+            501, "unknown_coding", "Accepted is Transfer-Encoding: chunked.", close=True
+        )
 
 
 def _check_fields(headers: list[tuple[str, str]]) -> None:
@@ -194,6 +168,9 @@ def _target(scope: Mapping[str, Any]) -> str:
     path: str = scope["raw_path"].decode("latin-1")
     query: str = scope["query_string"].decode("latin-1")
     target = f"{path}?{query}" if query else path
+    if len(target) > MAX_TARGET_BYTES:
+        accepted = f"Accepted is a target of {MAX_TARGET_BYTES} bytes."
+        raise HttpRefused(414, "target_too_long", accepted, close=True)
     if not _TARGET.fullmatch(target):
         raise HttpRefused(
             400, "bad_target", "The request's target is not a path that begins with /."
