@@ -1,8 +1,8 @@
 #!/bin/bash
 # Installs servers from Debian's packages and starts none of them:
 #
-#   install-servers.sh               what the tests run against: RabbitMQ, Redis, MariaDB, the
-#                                    build tools of MySQL's Python client, and Chromium
+#   install-servers.sh               what the tests run against: RabbitMQ, Redis, MariaDB, nginx,
+#                                    the build tools of MySQL's Python client, and Chromium
 #   install-servers.sh PACKAGE...    these
 #
 # Where it may not install, it says what is missing and ends with exit status 0: tests without
@@ -10,7 +10,7 @@
 set -euo pipefail
 
 PACKAGES=(rabbitmq-server redis-server mariadb-server libmariadb-dev pkg-config gcc python3-dev
-    chromium-headless-shell)
+    nginx chromium-headless-shell)
 NEEDED_BY="the tests"
 if [ $# -gt 0 ]; then
     PACKAGES=("$@")
