@@ -223,7 +223,8 @@ def test_a_socket_ticket_names_user_and_rooms(room, settings):
     ticket = settings.TICKET_KEYS.verify(answer["ticket"])
     assert isinstance(settings.TICKET_KEYS, KeySet)
     assert (ticket.user_id, ticket.user_name) == (owner.user.id, "alice")
-    assert [str(room_id) for room_id in ticket.room_ids] == [path.removeprefix("/api/rooms/")]
+    rooms = [str(room_id) for room_id in ticket.room_ids]
+    assert rooms == [answer["channel"], path.removeprefix("/api/rooms/")]
     assert ticket.session != owner.session.session_key
     assert answer["url"] == "ws://testserver:8001/"
     assert answer["expires_in"] == LIFETIME

@@ -71,10 +71,10 @@ def test_what_a_killed_process_had_committed_is_published_by_the_relay(
     proxy.black_hole()
     request = threading.Thread(target=make_room)
     request.start()
-    wait_until(lambda: pending() == 2, what="the room is committed, its events are not published")
+    wait_until(lambda: pending() == 3, what="the room is committed, its events are not published")
     web.kill()
     request.join()
-    assert pending() == 2
+    assert pending() == 3
     proxy.forward()
 
     start("webapp.outbox.relay", DATABASE_URL=database)
