@@ -12,10 +12,17 @@ from prometheus_client.metrics import MetricWrapperBase
 import bridge.metrics
 import bus.http.metrics
 import bus.runtime.metrics
+import webapp.mail.metrics
 import webapp.project.metrics
 
 PAGE = Path(__file__).parents[2] / "docs" / "operating.md"
-MODULES = (bus.runtime.metrics, bus.http.metrics, bridge.metrics, webapp.project.metrics)
+MODULES = (
+    bus.runtime.metrics,
+    bus.http.metrics,
+    bridge.metrics,
+    webapp.mail.metrics,
+    webapp.project.metrics,
+)
 
 
 def metrics(module: ModuleType) -> Iterator[MetricWrapperBase]:

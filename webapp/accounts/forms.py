@@ -11,6 +11,7 @@ from allauth.account.fields import EmailField
 from allauth.account.models import EmailAddress
 from django import forms
 from django.contrib.auth.hashers import make_password
+from django.contrib.auth.password_validation import validate_password
 from django.http import HttpRequest, HttpResponse
 
 from webapp.accounts import services
@@ -68,6 +69,17 @@ class RegisterForm(WithoutPlaceholders, allauth.SignupForm):
         self.fields["email"].label = "E-mail"
         self.fields["password1"].help_text = PASSWORD_HELP
         self.fields["password2"].label = "Password again"
+
+    def clean(self) -> dict[str, Any]:
+        """allauth checks the password against the address alone; everybody sees the name, too."""
+        cleaned: dict[str, Any] = super().clean()
+        if {"email", "display_name", "password1"} <= cleaned.keys():
+            user = User(email=cleaned["email"], display_name=cleaned["display_name"])
+            try:
+                validate_password(cleaned["password1"], user)
+            except forms.ValidationError as error:
+                self.add_error("password1", error)
+        return cleaned
 
     def try_save(self, request: HttpRequest) -> tuple[User | None, HttpResponse | None]:
         """As in allauth. It takes as long for an address that has an account."""

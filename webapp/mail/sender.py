@@ -20,6 +20,7 @@ from django.utils import timezone
 
 from bus.errors import RetryableError
 from bus.runtime.backoff import Backoff
+from webapp.mail.metrics import WAITING_MAILS
 from webapp.mail.models import WaitingMail
 
 logger = logging.getLogger(__name__)
@@ -67,6 +68,7 @@ def send_due(stop: threading.Event) -> None:
     Raises MailServerAway or Django's database errors.
     """
     _drop_old()
+    WAITING_MAILS.set(WaitingMail.objects.count())
     if settings.MAIL_TRANSPORT is None:
         return
     due = WaitingMail.objects.filter(due_at__lte=timezone.now()).order_by("id")[:BATCH]

@@ -136,7 +136,11 @@ def _account_limits(environment: Environment) -> dict[str, str]:
 
 def _cache(redis_url: str | None) -> dict[str, Any]:
     if redis_url is None:
-        return {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}
+        return {
+            "BACKEND": "django.core.cache.backends.locmem.LocMemCache",
+            # 300 by default, so few that a stranger could push a count out.
+            "OPTIONS": {"MAX_ENTRIES": 100_000},
+        }
     options = {"serializer": "webapp.project.cache.Json", "socket_timeout": 1.0}
     return {
         "BACKEND": "webapp.project.cache.SharedCache",

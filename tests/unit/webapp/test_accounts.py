@@ -63,12 +63,12 @@ def test_bad_input_keeps_the_form_and_says_what_is_wrong(client, field, value, p
     "password",
     [
         *("12345678", "chatbus1", "chatbus2026", "summer2026", "winter2025!", "ääääääää"),
-        *("alice@example.org", "qwertyuiop", "Passw0rd!", "x" * 5_000),
+        *("alice@example.org", "Alice Archer1", "qwertyuiop", "Passw0rd!", "x" * 5_000),
     ],
 )
 def test_weak_passwords_are_refused(client, password):
     response = register(client, password1=password, password2=password)
-    assert "This password is easy to guess." in response.content.decode()
+    assert response.content.decode().count("This password is easy to guess.") == 1
     assert not get_user_model().objects.exists()
 
 

@@ -13,6 +13,7 @@ from django.conf import LazySettings
 from django.core.mail import BadHeaderError, send_mail
 from django.db import transaction
 from django.utils import timezone
+from prometheus_client import REGISTRY
 
 from bus.errors import SettingError
 from bus.runtime.settings import Environment
@@ -61,9 +62,11 @@ def test_a_mail_waits_until_the_mail_server_is_there_and_comes_once(server: Mail
     for _ in range(3):
         with pytest.raises(sender.MailServerAway):
             send()
+    assert REGISTRY.get_sample_value("chatbus_waiting_mails") == 1
     with server.running():
         send()
         send()
+    assert REGISTRY.get_sample_value("chatbus_waiting_mails") == 0
     (mail,) = server.mails
     assert (mail["From"], mail["To"], mail["Subject"]) == (SENDER, "alice@example.org", "Grüße")
     assert mail.get_content().strip() == "Ein Bär."
