@@ -14,6 +14,7 @@ from typing import Any
 from gunicorn.app.base import BaseApplication
 from gunicorn.glogging import Logger
 
+from bus.errors import SettingError
 from bus.http.clients import TrustedProxies
 from bus.http.limits import HttpLimits
 from bus.rpc.wsgi import Application
@@ -37,13 +38,17 @@ class ServerSettings:
 
     @classmethod
     def from_environment(cls, environment: Environment) -> ServerSettings:
+        proxies = environment.proxies("WEB_TRUSTED_PROXIES", networks=True)
+        if environment.flag("HTTPS", False) and not proxies:
+            problem = "names no proxy, and HTTPS is on: each page would be redirected to itself"
+            raise SettingError("WEB_TRUSTED_PROXIES", problem)
         return cls(
             host=environment.text("WEB_HOST", "127.0.0.1"),
             port=environment.integer("WEB_PORT", 8000, minimum=1, maximum=65_535),
             workers=environment.integer("WEB_WORKERS", 1, minimum=1, maximum=64),
             threads=environment.integer("WEB_THREADS", 8, minimum=1, maximum=256),
             allowed_hosts=environment.allowed_hosts(),
-            proxies=TrustedProxies(environment.proxies("WEB_TRUSTED_PROXIES", networks=True)),
+            proxies=TrustedProxies(proxies),
             limits=HttpLimits.from_environment(environment, "WEB"),
         )
 

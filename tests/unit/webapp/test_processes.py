@@ -63,9 +63,9 @@ def test_a_proxy_that_is_named_says_what_came_by_https(start):
         return requests.get(url, headers=headers, timeout=WAIT_SECONDS, allow_redirects=False)
 
     by_https = {"X-Forwarded-Proto": "https"}
-    moved = get("/accounts/login/")
+    moved = get("/nowhere/")
     assert (moved.status_code, moved.headers["Location"][:8]) == (301, "https://")
-    assert get("/accounts/login/", **by_https).status_code == 200
+    assert get("/nowhere/", **by_https).status_code == 404
     assert get("/api/rooms").status_code == 403
     assert get("/api/rooms", **by_https).status_code == 401
 
@@ -139,6 +139,14 @@ def test_a_bad_setting_ends_the_process_with_one_line_that_names_it(process, nam
 def test_bad_sizes_are_refused(name, value):
     with pytest.raises(SettingError, match=name):
         ServerSettings.from_environment(Environment({name: value}))
+
+
+def test_https_needs_a_proxy_that_says_so():
+    https = {"HTTPS": "1"}
+    with pytest.raises(SettingError, match=r"^WEB_TRUSTED_PROXIES: names no proxy"):
+        ServerSettings.from_environment(Environment(https))
+    named = https | {"WEB_TRUSTED_PROXIES": "127.0.0.1"}
+    assert ServerSettings.from_environment(Environment(named))
 
 
 def test_an_ipv6_address_is_bound_in_brackets():
