@@ -43,3 +43,13 @@ def test_the_walk_names_what_is_in_each_file() -> None:
         for name in re.findall(r"`([\w.]+)`", names):
             for part in name.split("."):
                 assert re.search(rf"\b(class|def) {part}\b", source), f"{path}: {name}"
+
+
+def test_the_tests_that_security_names_exist() -> None:
+    page = (ROOT / "docs" / "security.md").read_text()
+    named = NAMED.findall(page)
+    assert len(named) >= 20
+    for path, names in named:
+        source = (ROOT / path).read_text()
+        missing = [name for name in re.findall(r"`(\w+)`", names) if f"def {name}(" not in source]
+        assert missing == [], path

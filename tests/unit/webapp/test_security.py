@@ -19,7 +19,7 @@ def policy(response):
 @pytest.mark.django_db
 def test_the_policy_allows_no_inline_script_and_only_our_bridge(client):
     found = policy(client.get("/accounts/login/", headers={"Host": "chat.example.org:8002"}))
-    assert found["default-src"] == ["'none'"]
+    assert found["default-src"] == found["object-src"] == ["'none'"]
     assert found["script-src"] == found["style-src"] == ["'self'"]
     assert found["connect-src"] == ["'self'", "ws://chat.example.org:8001"]
     assert found["frame-ancestors"] == ["'none'"]
