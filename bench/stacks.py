@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tests.support.rabbitmq import RabbitMQ
 from tests.support.servers import MariaDB, Redis
-from tests.support.stack import Stack
+from tests.support.stack import HIGH_LIMITS, Stack
 
 
 @dataclass
@@ -34,6 +34,7 @@ def real_stack() -> Iterator[RealStack]:
             "BROKER_URL": rabbitmq.url,
             "REDIS_URL": redis.url,
             "DATABASE_URL": mariadb.url,
+            **HIGH_LIMITS,
         }
         if os.environ.get("MONGO_URL"):
             settings["MONGO_URL"] = os.environ["MONGO_URL"]

@@ -25,7 +25,7 @@ from tests.support.load import Load
 from tests.support.person import Person
 from tests.support.rabbitmq import NEEDED, RabbitMQ
 from tests.support.servers import MariaDB, Mongo, Redis
-from tests.support.stack import Stack
+from tests.support.stack import HIGH_LIMITS, Stack
 from tests.support.wait import patience, wait_until
 
 # A consumer that holds few messages leaves the others on the queue, where a test can count them.
@@ -69,6 +69,7 @@ class System:
                 "CONSUMER_BATCH": str(BATCH),
                 # All that come here come from one address.
                 "BRIDGE_SOCKETS_PER_ADDRESS": "100000",
+                **HIGH_LIMITS,
                 # One reader is invited by every test.
                 "INVITATIONS_PER_ADDRESS": "10000",
                 "INVITATIONS_PER_DAY": "10000",

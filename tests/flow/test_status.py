@@ -17,7 +17,7 @@ from tests.support.freeze import frozen
 from tests.support.person import Person
 from tests.support.rabbitmq import RabbitMQ
 from tests.support.servers import MariaDB, Redis
-from tests.support.stack import Stack
+from tests.support.stack import HIGH_LIMITS, Stack
 from tests.support.wait import patience, wait_until
 
 QUEUE = MONGO_WRITER.name
@@ -36,6 +36,7 @@ def running(
         "REDIS_URL": redis_server.fresh_database(),
         "DATABASE_URL": mariadb.fresh_database(),
         "MONGO_URL": mongo_server(),
+        **HIGH_LIMITS,
     }
     with closing(Stack(tmp_path_factory.mktemp("status"), settings)) as stack:
         stack.start()

@@ -12,6 +12,8 @@ from bus import events
 from bus.events import MessagePosted, Person, PostedData
 from webapp.accounts.models import User
 from webapp.chat.models import IdempotencyKey
+from webapp.limits.rates import MESSAGE_BYTES, MESSAGES
+from webapp.limits.services import spend
 from webapp.project import idempotency
 from webapp.project.broker import publisher
 from webapp.project.text import check_message
@@ -30,10 +32,11 @@ def post_message(
 
     For a day the same ``key`` (Idempotency-Key, 1 to 255 visible ASCII characters) returns the
     same event and posts it once. Raises NotFound, Forbidden, Conflict (an archived room),
-    InvalidInput or a BusError; after a retryable one, post again with the same key.
+    InvalidInput, TooMany or a BusError; after a retryable one, post again with the same key.
     """
     check_not_archived(membership_of(user, room_id).room)
     text = check_message(body)
+    spend({MESSAGES: 1, MESSAGE_BYTES: len(text.encode())}, user=user, room_id=room_id)
     known = None if key is None else _known(user, room_id, text, key)
     event = events.make(
         MessagePosted,

@@ -13,6 +13,8 @@ from bus.ticket import LIFETIME
 from webapp.accounts import sessions
 from webapp.chat.services import post_message
 from webapp.history.selectors import DEFAULT_LIMIT, MAX_LIMIT, Range, history_page
+from webapp.limits.rates import TICKETS
+from webapp.limits.services import spend
 from webapp.project.api import ApiView, UserRequest, compressed, read_json, read_limit, read_uuid
 from webapp.project.bridge import bridge_url
 from webapp.project.errors import InvalidInput
@@ -44,6 +46,7 @@ def _range(request: UserRequest) -> Range:
 
 class SocketTicketView(ApiView):
     def post(self, request: UserRequest) -> HttpResponse:
+        spend({TICKETS: 1}, user=request.user)
         channel = channel_of(request.user.id)
         ticket = settings.TICKET_KEYS.sign(
             user_id=request.user.id,

@@ -13,6 +13,7 @@ from django.core.validators import validate_email
 from bus.errors import SettingError
 from bus.runtime.settings import Environment, hosts
 from bus.ticket import KeySet
+from webapp.limits.rates import rates_from
 from webapp.mail.transport import transport_from
 
 # A year, as OWASP's ASVS 5.0 asks for (3.4.1).
@@ -75,6 +76,7 @@ def settings_from(environment: Environment) -> dict[str, Any]:
         "INVITATIONS_PER_ADDRESS": environment.integer(
             "INVITATIONS_PER_ADDRESS", 20, minimum=1, maximum=MOST_INVITATIONS
         ),
+        "LIMITS": rates_from(environment),
         "AUDIT_DAYS": environment.integer("AUDIT_DAYS", 365, minimum=1, maximum=3650),
         "DEBUG": environment.flag("DEBUG", False),
         "SECRET_KEY": environment.secret("SECRET_KEY"),

@@ -59,7 +59,10 @@ class UnsupportedMediaType(WebError):
 class TooMany(WebError):
     status = 429
     code = "too_many_requests"
-    retry_after = 3600
+
+    def __init__(self, message: str, retry_after: int = 3600) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
 
 
 class Unavailable(WebError):

@@ -26,6 +26,8 @@ from bus.events import (
 from webapp.accounts.models import User
 from webapp.audit.models import Action
 from webapp.audit.services import record
+from webapp.limits.rates import ROOMS
+from webapp.limits.services import spend
 from webapp.outbox import services as outbox
 from webapp.project import idempotency
 from webapp.project.errors import InvalidInput
@@ -36,16 +38,21 @@ from webapp.rooms.models import MAX_DESCRIPTION, MAX_ROOM_NAME, Membership, Role
 from webapp.rooms.selectors import managing_membership, membership_of, owning_membership
 
 
-@atomic
 def create_room(user: User, name: object, key: str | None = None) -> Membership:
     """Makes a room that ``user`` owns.
 
-    The same ``key`` (Idempotency-Key) returns the same room. Raises InvalidInput, or Conflict at
-    MAX_ROOMS rooms.
+    The same ``key`` (Idempotency-Key) returns the same room. Raises InvalidInput, TooMany, or
+    Conflict at MAX_ROOMS rooms.
     """
     cleaned = clean_name(name, "name", MAX_ROOM_NAME)
     key_hash = None if key is None else idempotency.hash_key(key)
-    request_hash = idempotency.hash_request(cleaned)
+    spend({ROOMS: 1}, user=user)
+    return _create(user, cleaned, key_hash)
+
+
+@atomic
+def _create(user: User, name: str, key_hash: str | None) -> Membership:
+    request_hash = idempotency.hash_request(name)
     # Requests of one user come one after the other: the second sees what the first has made.
     User.objects.select_for_update().get(id=user.id)
     known = key_hash and Room.objects.filter(created_by=user, key_hash=key_hash).first()
@@ -54,7 +61,7 @@ def create_room(user: User, name: object, key: str | None = None) -> Membership:
         return membership_of(user, known.id)
     check_not_full(user)
     room = Room.objects.create(
-        name=cleaned, created_by=user, key_hash=key_hash, request_hash=request_hash
+        name=name, created_by=user, key_hash=key_hash, request_hash=request_hash
     )
     announce(room, RoomCreated, RoomNameData(room.name), actor=user)
     return publish(add(room, user, Role.OWNER, actor=user))

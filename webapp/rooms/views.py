@@ -10,7 +10,7 @@ from django.shortcuts import redirect, render
 from django.views import View
 
 from bus.events import MAX_BODY_CHARACTERS
-from webapp.project.api import UserRequest
+from webapp.project.api import UserRequest, set_retry_after
 from webapp.project.error_pages import error_answer
 from webapp.project.errors import WebError
 from webapp.rooms import selectors, services
@@ -23,13 +23,16 @@ class RoomListPage(LoginRequiredMixin, View):
 
     def post(self, request: UserRequest) -> HttpResponse:
         form = CreateRoomForm(request.POST)
-        if form.is_valid():
-            try:
-                membership = services.create_room(request.user, *form.name_and_key())
-                return redirect("rooms:room", membership.room_id)
-            except WebError as error:
-                form.add_error("name", str(error))
-        return self._page(request, form, status=400)
+        if not form.is_valid():
+            return self._page(request, form, status=400)
+        try:
+            membership = services.create_room(request.user, *form.name_and_key())
+        except WebError as error:
+            form.add_error("name", str(error))
+            response = self._page(request, form, status=error.status)
+            set_retry_after(response, error)
+            return response
+        return redirect("rooms:room", membership.room_id)
 
     def _page(self, request: UserRequest, form: CreateRoomForm, status: int = 200) -> HttpResponse:
         context = {"form": form, "memberships": selectors.memberships_of(request.user)}

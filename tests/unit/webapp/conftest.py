@@ -57,9 +57,13 @@ def quick_passwords(settings: LazySettings) -> None:
 
 
 @pytest.fixture(autouse=True)
-def fresh_limits() -> None:
+def fresh_limits(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each test starts with nothing counted."""
+    from webapp.limits import services
+    from webapp.limits.buckets import open_buckets
+
     cache.clear()
+    monkeypatch.setattr(services, "buckets", open_buckets(None))
 
 
 class Broker:
@@ -76,6 +80,10 @@ class Broker:
     @property
     def port(self) -> int:
         return self._server.port
+
+    @property
+    def pid(self) -> int:
+        return self._server.pid
 
     @property
     def other_database(self) -> str:

@@ -44,6 +44,7 @@ def site(
         WEB_PORT=str(port),
         ALLOWED_HOSTS=HOST,
         DATABASE_URL=url,
+        LIMIT_ROOMS="off",
     )
     yield f"http://{HOST}:{port}"
     web.kill()
