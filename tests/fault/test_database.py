@@ -8,16 +8,9 @@ from tests.fault.form import Form
 from tests.fault.system import System, refuses
 from tests.support.freeze import frozen
 from tests.support.load import Load
-from tests.support.servers import MariaDB
 from tests.support.wait import wait_until
 
 pytestmark = pytest.mark.timeout(1_800)
-
-
-def connections(mariadb: MariaDB) -> set[str]:
-    """The ids of the connections of the processes of chatbus."""
-    sql = "SELECT id FROM information_schema.processlist WHERE user = 'chatbus'"
-    return set(mariadb.execute(sql).split())
 
 
 def test_sigkill_and_restart(system: System, load: Load, form: Form) -> None:
@@ -38,9 +31,9 @@ def test_sigstop(system: System, load: Load, form: Form) -> None:
 
 def test_all_connections_killed_again_and_again(system: System, load: Load, form: Form) -> None:
     for _ in range(form.closings):
-        killed = connections(system.mariadb)
+        killed = system.mariadb.connections()
         assert killed
         system.mariadb.execute("KILL HARD USER chatbus")
-        wait_until(lambda killed=killed: killed.isdisjoint(connections(system.mariadb)))
+        wait_until(lambda killed=killed: killed.isdisjoint(system.mariadb.connections()))
         load.wait_for_accepted()
     load.settle()

@@ -245,6 +245,11 @@ class MariaDB(Server):
             [*command, "-e", sql], check=True, capture_output=True, text=True, timeout=30
         ).stdout
 
+    def connections(self) -> set[str]:
+        """The ids of the connections of the user ``chatbus``."""
+        sql = "SELECT id FROM information_schema.processlist WHERE user = 'chatbus'"
+        return set(self.execute(sql).split())
+
     @contextmanager
     def read_only(self) -> Iterator[None]:
         self.execute("SET GLOBAL read_only = 1")

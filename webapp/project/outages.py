@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 
+from django.db import connection
 from django.http import HttpRequest
 
 from bus.errors import RetryableError
@@ -16,13 +17,16 @@ logger = logging.getLogger(__name__)
 def outage(request: HttpRequest, error: BaseException | None) -> Unavailable | None:
     """What to answer when ``error`` comes of a server that is away; None for any other error.
 
-    Logs the reason, which the answer does not contain.
+    Logs the reason, which the answer does not contain. Closes the connection to a database that
+    has failed.
     """
     if isinstance(error, Unavailable):
         return error
     if isinstance(error, RetryableError):
         answer = Unavailable("The message bus cannot take this now. Try again in a moment.")
     elif error is not None and is_outage(error):
+        # A proxy may lead the next one to another server, while this one stays read-only.
+        connection.close()
         answer = Unavailable("The database cannot be used now. Try again in a moment.")
     else:
         return None
