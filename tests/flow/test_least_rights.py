@@ -7,10 +7,12 @@ from contextlib import closing, suppress
 from urllib.parse import urlsplit
 
 import pika
+import pymongo
 import pytest
 import redis
 import requests
 from pika.exceptions import ChannelClosedByBroker
+from pymongo.errors import OperationFailure
 
 from bus.topology import MONGO_WRITER
 from tests.conftest import run_server
@@ -18,26 +20,24 @@ from tests.support.broker import waiting
 from tests.support.person import Person
 from tests.support.rabbitmq import RabbitMQ
 from tests.support.servers import MariaDB
-from tests.support.users import RedisWithUsers, Secrets, Site
+from tests.support.users import MongoWithUsers, RedisWithUsers, Secrets, Site
 from tests.support.wait import patience, wait_until
-
-Fixture = pytest.FixtureRequest
 
 
 @pytest.fixture(scope="module")
 def site(
-    request: Fixture, tmp_path_factory: pytest.TempPathFactory, rabbitmq: RabbitMQ, mariadb: MariaDB
+    tmp_path_factory: pytest.TempPathFactory, rabbitmq: RabbitMQ, mariadb: MariaDB
 ) -> Iterator[Site]:
     folder = tmp_path_factory.mktemp("site")
     secrets = Secrets(folder)
-    mongo = request.getfixturevalue("mongo_server")()
-    for server in run_server(RedisWithUsers(secrets)):
-        site = Site(secrets, rabbitmq, server, mariadb, mongo)
-        try:
-            site.start(folder / "log")
-            yield site
-        finally:
-            site.stop()
+    for redis_server in run_server(RedisWithUsers(secrets)):
+        for mongo in run_server(MongoWithUsers(secrets)):
+            site = Site(secrets, rabbitmq, redis_server, mariadb, mongo)
+            try:
+                site.start(folder / "log")
+                yield site
+            finally:
+                site.stop()
 
 
 @pytest.fixture(scope="module")
@@ -154,6 +154,23 @@ def test_redis_refuses_all_else(site: Site, user: str, words: tuple[str, ...]) -
         pytest.raises(redis.exceptions.NoPermissionError),
     ):
         client.execute_command(*words)
+
+
+def test_mongodb_refuses_all_else(site: Site) -> None:
+    url = site.settings("web")["MONGO_URL"]
+    with pymongo.MongoClient(url) as web:
+        assert web.chat.messages.find_one({}), "the web tier reads"
+        with pytest.raises(OperationFailure, match="not authorized"):
+            web.chat.messages.delete_many({})
+    with pymongo.MongoClient(site.settings("mongo_writer")["MONGO_URL"]) as writer:
+        for act in (writer.list_database_names, lambda: writer.other.messages.find_one({})):
+            with pytest.raises(OperationFailure, match="not authorized"):
+                act()
+    with (
+        pymongo.MongoClient(f"mongodb://{url.rpartition('@')[2]}") as stranger,
+        pytest.raises(OperationFailure),
+    ):
+        stranger.chat.messages.find_one({})
 
 
 def test_mysql_lets_the_web_tier_change_no_table(site: Site) -> None:

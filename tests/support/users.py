@@ -4,20 +4,28 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import pymongo
 
 from deploy.local.child import Child, Program, chatbus_command
 from deploy.processes import PROCESSES
 from tests.support.command import chatbus
 from tests.support.ports import HOST, free_ports, is_open
 from tests.support.rabbitmq import RabbitMQ
-from tests.support.servers import MariaDB, Redis
+from tests.support.servers import MariaDB, Redis, Secantus
 from tests.support.wait import patience, wait_until
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 PERMISSIONS = json.loads((DEPLOY / "compose/rabbitmq-permissions.json").read_text())["permissions"]
+# Name, where its password is, role.
+MONGO_USERS = re.findall(
+    r'make\("(\w+)", (\w+), "(\w+)"\);', (DEPLOY / "compose/mongo-health.sh").read_text()
+)
 # Reads the script as MySQL's image does, and prints what it would run.
 PRINT_SQL = """
 docker_process_sql() { command cat; }
@@ -75,14 +83,41 @@ class RedisWithUsers(Redis):
         return is_open(self.port)
 
 
+class MongoWithUsers(Secantus):
+    """With the users that docker-compose.yml makes, and no way in for anybody else."""
+
+    def __init__(self, secrets: Secrets) -> None:
+        super().__init__()
+        self._passwords = secrets.settings("mongo")
+
+    def program(self) -> Program:
+        """The users are made while the server still asks for none."""
+        program = super().program()
+        child = Child(replace(program, answers=self.answers))
+        child.start()
+        wait_until(lambda: child.probe() or child.ready, what="the open server answers")
+        with pymongo.MongoClient(self.url) as client:
+            for name, password, role in MONGO_USERS:
+                secret = self._passwords[password]
+                client.chat.command("createUser", name, pwd=secret, roles=[role])
+        child.terminate()
+        wait_until(child.has_exited, what="the open server is gone")
+        child.close()
+        return replace(program, command=(*program.command, "--auth"))
+
+
 class Site:
-    """All processes of chatbus, each with its env file. MongoDB alone knows no users here."""
+    """All processes of chatbus, each with its env file."""
 
     def __init__(
-        self, secrets: Secrets, rabbitmq: RabbitMQ, redis: Redis, mariadb: MariaDB, mongo: str
+        self,
+        secrets: Secrets,
+        rabbitmq: RabbitMQ,
+        redis: Redis,
+        mariadb: MariaDB,
+        mongo: MongoWithUsers,
     ) -> None:
         self._secrets = secrets
-        self._mongo = mongo
         vhost = rabbitmq.fresh_vhost("^$").rpartition("/")[2]
         database = mariadb.fresh_database().rpartition("/")[2]
         self._migrate = mariadb.database(database)
@@ -90,6 +125,7 @@ class Site:
             "rabbitmq:5672/%2F": f"{HOST}:{rabbitmq.port}/{vhost}",
             "redis:6379": f"{HOST}:{redis.port}",
             "mysql:3306/chatbus": f"{HOST}:{mariadb.port}/{database}",
+            "mongo:27017/chat?replicaSet=chatbus": mongo.url.removeprefix("mongodb://"),
         }
         permissions = [each | {"vhost": vhost} for each in PERMISSIONS]
         users = secrets.users_of_rabbitmq()
@@ -111,8 +147,6 @@ class Site:
         found = self._secrets.settings(name)
         for there, here in self._servers.items():
             found = {key: value.replace(f"@{there}", f"@{here}") for key, value in found.items()}
-        if "MONGO_URL" in found:
-            found["MONGO_URL"] = self._mongo
         return found | self._settings
 
     def command(self, *words: str, user: str) -> str:
