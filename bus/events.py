@@ -17,13 +17,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Annotated, Literal, TypeVar
 
 import msgspec
-import uuid_utils
 from msgspec import Meta, Struct
 
 from bus import topology
 from bus.errors import InvalidEvent
 from bus.message import Delivery, Message
-from bus.runtime import trace
+from bus.runtime import ids, trace
+from bus.runtime.clock import EPOCH
 
 # A header of every event's message: when it was published, in milliseconds since 1970. The event's
 # own time is another: an import publishes events that are years old. As text, because pika takes
@@ -36,7 +36,6 @@ MAX_BODY_CHARACTERS = 4_000
 # The id of a user's channel is a UUIDv7 of 1970: version, variant, and the user's id in the last 62
 # bits. Not a UUIDv8: MariaDB 10.11 takes some of them for "Incorrect uuid value".
 _CHANNELS = 7 << 76 | 2 << 62
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 Timestamp = Annotated[str, Meta(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$")]
 Name = Annotated[str, Meta(min_length=1, max_length=200)]
@@ -260,8 +259,11 @@ def routing_key(owner: object, event_type: str) -> str:
 
 
 def new_id() -> uuid.UUID:
-    """A UUIDv7 of this moment; ids of one process grow strictly."""
-    return uuid.UUID(int=uuid_utils.uuid7().int)
+    """A UUIDv7 of this moment; ids of one process grow strictly, whatever its clock does.
+
+    Raises RetryableError when the process's clock has no time yet (see ``bus.runtime.clock``).
+    """
+    return ids.new_id()
 
 
 def make(
@@ -279,7 +281,7 @@ def make(
 
 def time_of(event_id: uuid.UUID) -> datetime:
     """When a UUIDv7 was made, exact to the millisecond."""
-    return _EPOCH + timedelta(milliseconds=event_id.int >> 80)
+    return EPOCH + timedelta(milliseconds=event_id.int >> 80)
 
 
 def timestamp(event_id: uuid.UUID) -> str:

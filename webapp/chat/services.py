@@ -6,10 +6,9 @@ import logging
 import uuid
 from datetime import timedelta
 
-from django.utils import timezone
-
 from bus import events
 from bus.events import MessagePosted, Person, PostedData
+from bus.runtime import clock
 from webapp.accounts.models import User
 from webapp.chat.models import IdempotencyKey
 from webapp.limits.rates import MESSAGE_BYTES, MESSAGES
@@ -61,7 +60,7 @@ def _known(user: User, room_id: uuid.UUID, body: str, key: str) -> IdempotencyKe
     """
     key_hash = idempotency.hash_key(key)
     request_hash = idempotency.hash_request(f"{room_id} {body}")
-    oldest = timezone.now() - KEY_LIFE
+    oldest = clock.now() - KEY_LIFE
     known, created = _find_or_create(user, key_hash, request_hash)
     if created or known.created_at < oldest:
         IdempotencyKey.objects.filter(user=user, created_at__lt=oldest).delete()
@@ -76,5 +75,9 @@ def _find_or_create(user: User, key_hash: str, request_hash: str) -> tuple[Idemp
     return IdempotencyKey.objects.get_or_create(
         user=user,
         key_hash=key_hash,
-        defaults={"message_id": events.new_id(), "request_hash": request_hash},
+        defaults={
+            "message_id": events.new_id(),
+            "request_hash": request_hash,
+            "created_at": clock.now(),
+        },
     )

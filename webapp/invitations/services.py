@@ -13,6 +13,7 @@ from django.conf import settings
 from django.utils import timezone
 
 from bus.events import InvitedData, UserInvited
+from bus.runtime import clock
 from webapp.accounts.addresses import normal_email
 from webapp.accounts.models import User
 from webapp.accounts.selectors import user_with_confirmed_address
@@ -47,8 +48,9 @@ def invite(room_id: uuid.UUID, email: object, *, actor: User, page: str) -> None
     if open_invitations().filter(room=room, email=address).exists():
         return
     _check_bounds(actor, address)
+    now = clock.now()
     invitation = Invitation.objects.create(
-        room=room, inviter=actor, email=address, expires_at=timezone.now() + LIFE
+        room=room, inviter=actor, email=address, created_at=now, expires_at=now + LIFE
     )
     record(Action.INVITATION_MADE, actor=actor, room_id=room_id, detail=address)
     _announce(invitation, user_with_confirmed_address(address))

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from django.conf import settings
-from django.utils import timezone
 
 from bus.rooms.ended_sessions import EndedSession, end_session
+from bus.runtime import clock
 from webapp.outbox.models import OutboxLogout
 from webapp.outbox.services import BATCH, GRACE
 
@@ -15,7 +15,9 @@ def add(user_id: int, session: str) -> None:
 
     Raises StoreUnavailable when Redis does not take it; ``publish_waiting`` then publishes it.
     """
-    _publish(OutboxLogout.objects.create(user_id=user_id, session=session))
+    logout = OutboxLogout(user_id=user_id, session=session, created_at=clock.now())
+    logout.save()
+    _publish(logout)
 
 
 def publish_waiting() -> None:
@@ -23,7 +25,7 @@ def publish_waiting() -> None:
     database errors."""
     if settings.REDIS_URL is None:
         return
-    waiting = OutboxLogout.objects.filter(created_at__lt=timezone.now() - GRACE)
+    waiting = OutboxLogout.objects.filter(created_at__lt=clock.now() - GRACE)
     for logout in waiting.order_by("id")[:BATCH]:
         _publish(logout)
 

@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
 from bus.errors import PermanentError, RetryableError
+from bus.runtime import clock
 from bus.runtime.backoff import Backoff
 from bus.runtime.health import Check, Probes
 from bus.runtime.ops_server import start_ops
@@ -100,11 +101,10 @@ def sweep(position: int = 0) -> int:
 def _waiting_rooms(position: int) -> list[tuple[uuid.UUID, int]]:
     """Rooms with the id of their oldest row."""
     from django.db.models import Min
-    from django.utils import timezone
 
     from webapp.outbox.models import OutboxEvent
     from webapp.outbox.services import GRACE
 
-    waiting = OutboxEvent.objects.filter(created_at__lt=timezone.now() - GRACE)
+    waiting = OutboxEvent.objects.filter(created_at__lt=clock.now() - GRACE)
     rooms = waiting.values_list("room_id").annotate(oldest=Min("id")).order_by("oldest")
     return list(rooms.filter(oldest__gt=position)[:ROOMS_PER_SWEEP])

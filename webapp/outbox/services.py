@@ -20,7 +20,7 @@ from bus import events
 from bus.errors import BusError
 from bus.events import Event
 from bus.message import Message
-from bus.runtime import trace
+from bus.runtime import clock, trace
 from webapp.outbox.models import OutboxEvent
 from webapp.project.broker import publisher
 
@@ -52,6 +52,7 @@ def _row(event: Event) -> OutboxEvent:
         room_id=event.channel_id,
         event=events.encode(event).decode(),
         traceparent=trace.traceparent(),
+        created_at=clock.now(),
     )
 
 

@@ -68,6 +68,7 @@ def settings_from(environment: Environment) -> dict[str, Any]:
         # Only log-outs go there, so that their sockets end at once.
         "REDIS_URL": environment.optional_url("REDIS_URL"),
         "ARCHIVE": environment.flag("ARCHIVE", True),
+        "CLOCK_SKEW": environment.seconds("CLOCK_SKEW", 2, minimum=0.01, maximum=3_600),
         "TICKET_KEYS": KeySet.from_environment(environment),
         "BRIDGE_URL": environment.bridge_url(),
         "INVITATIONS_PER_DAY": environment.integer(

@@ -7,6 +7,7 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 
 from bus.errors import BrokerBlocked, TopologyBroken
 from bus.runtime.health import PROBE_SECONDS, Probes, is_ready
+from webapp.clock.shared import shared_clock
 from webapp.history.store import messages
 from webapp.project.broker import archive, guard, publisher
 from webapp.project.database import problem as database_problem
@@ -44,7 +45,7 @@ def _archive() -> str | None:
 
 
 _needed = {"database": database, "broker": broker, "topology": topology}
-_reported = {"history": _history, "archive": _archive}
+_reported = {"history": _history, "archive": _archive, "clock": shared_clock.problem}
 
 OPTIONAL = frozenset(_reported)
 """Reported, but not needed for readiness: people can chat without these."""

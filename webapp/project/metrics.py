@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from prometheus_client import Counter, Histogram
+from prometheus_client import Counter, Gauge, Histogram
 
 from bus.runtime.metrics import LATENCY_BUCKETS
 
@@ -14,4 +14,19 @@ LIMITED_REQUESTS = Counter(
 )
 HTTP_SECONDS = Histogram(
     "chatbus_http_seconds", "Time for answering a request", ["method"], buckets=LATENCY_BUCKETS
+)
+CLOCK_SKEW = Gauge(
+    "chatbus_clock_skew_seconds",
+    "This machine's clock minus the database's",
+    multiprocess_mode="livemostrecent",
+)
+CLOCK_AHEAD = Gauge(
+    "chatbus_clock_ahead_seconds",
+    "Time of new ids minus the database's clock; above 0 after that was set back",
+    multiprocess_mode="livemostrecent",
+)
+CLOCK_ERROR = Gauge(
+    "chatbus_clock_error_seconds",
+    "Round trip of the last reading of the database's clock: its time is no more wrong than that",
+    multiprocess_mode="livemostrecent",
 )

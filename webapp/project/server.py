@@ -137,9 +137,11 @@ def _ops_hooks(listener: socket.socket) -> dict[str, Callable[..., None]]:
     from prometheus_client.multiprocess import mark_process_dead
 
     from bus.runtime.ops_server import OpsServer
+    from webapp.clock.shared import shared_clock
     from webapp.project import health
 
     def post_worker_init(worker: Any) -> None:
+        shared_clock.start()
         OpsServer(listener, health.checks, health.OPTIONAL).start()
 
     def child_exit(server: Any, worker: Any) -> None:

@@ -27,6 +27,7 @@ INSTALLED_APPS = [
     "django.contrib.humanize",
     "csp",
     "webapp.project",
+    "webapp.clock",
     "webapp.accounts",
     "webapp.rooms",
     "webapp.invitations",

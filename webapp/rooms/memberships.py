@@ -24,6 +24,7 @@ from bus.events import (
     UserRoleData,
     channel_of,
 )
+from bus.runtime import clock
 from bus.ticket import MAX_ROOMS
 from webapp.accounts.models import User
 from webapp.audit.models import Action
@@ -144,7 +145,7 @@ def _remove_if_member(room_id: uuid.UUID, user_id: int, actor: User) -> None:
 def add(room: Room, user: User, role: Role, *, actor: User) -> Membership:
     """Adds ``user`` to a room that the caller has locked; then ``publish`` it."""
     room.removals.filter(user=user).delete()
-    membership = Membership.objects.create(room=room, user=user, role=role)
+    membership = Membership.objects.create(room=room, user=user, role=role, joined_at=clock.now())
     _announce_added(membership, actor=actor)
     return membership
 
@@ -206,7 +207,8 @@ def _remove(member: Membership, actor: User) -> None:
 
 def _keep_out(member: Membership) -> None:
     """Ends what would bring a removed member back: an offer to them, any link, the public door."""
-    now = timezone.now()
+    # By the clock that an invitation's time is from: the two are compared.
+    now = clock.now()
     Removal.objects.update_or_create(room=member.room, user=member.user, defaults={"at": now})
     member.room.invitations.filter(email=member.user.email, ended_at=None).update(ended_at=now)
 

@@ -23,6 +23,7 @@ from bus.events import (
     UserLeft,
     channel_of,
 )
+from bus.runtime import clock
 from webapp.accounts.models import User
 from webapp.audit.models import Action
 from webapp.audit.services import record
@@ -61,7 +62,11 @@ def _create(user: User, name: str, key_hash: str | None) -> Membership:
         return membership_of(user, known.id)
     check_not_full(user)
     room = Room.objects.create(
-        name=name, created_by=user, key_hash=key_hash, request_hash=request_hash
+        name=name,
+        created_by=user,
+        created_at=clock.now(),
+        key_hash=key_hash,
+        request_hash=request_hash,
     )
     announce(room, RoomCreated, RoomNameData(room.name), actor=user)
     return publish(add(room, user, Role.OWNER, actor=user))

@@ -50,6 +50,14 @@ with mock.patch.dict(os.environ, SETTINGS):
     django.setup()
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _machine_time() -> None:
+    from tests.unit.webapp.machine_time import MachineTime
+    from webapp.clock.shared import shared_clock
+
+    shared_clock.source = MachineTime()
+
+
 @pytest.fixture(autouse=True)
 def quick_passwords(settings: LazySettings) -> None:
     """The real hasher takes its time on purpose."""

@@ -18,7 +18,7 @@ def test_live_needs_nothing(client):
 def test_ready_says_what_is_reached(client, broker, mongo_server_of_web):
     wait_until(lambda: client.get("/health/ready").status_code == 200)
     checks = client.get("/health/ready").json()["checks"]
-    names = ("database", "broker", "topology", "history", "archive")
+    names = ("database", "broker", "topology", "history", "archive", "clock")
     assert checks == dict.fromkeys(names, "ok")
 
 
@@ -54,12 +54,13 @@ def test_a_queue_that_is_missing_is_named(client, broker):
     wait_until(lambda: topology() != "ok", NOTICE_SECONDS)
     response = client.get("/health/ready")
     assert response.status_code == 503
-    assert response.json()["checks"] | {"history": "", "archive": ""} == {
+    assert response.json()["checks"] | {"history": "", "archive": "", "clock": ""} == {
         "database": "ok",
         "broker": "ok",
         "topology": "queue chat.mongo_writer is not bound to chat.events with room.*.message.*",
         "history": "",
         "archive": "",
+        "clock": "",
     }
     broker.declare()
     wait_until(lambda: client.get("/health/ready").status_code == 200)
