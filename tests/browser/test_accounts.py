@@ -34,7 +34,7 @@ def test_a_passkey_logs_in_who_has_confirmed_the_address(backend: Stack, visit: 
     page.get_by_role("button", name="Confirm").click()
     expect(page.get_by_text("is confirmed.")).to_be_visible()
 
-    page.get_by_role("link", name="Second factor").click()
+    page.get_by_role("link", name="Factors").click()
     page.locator("section", has_text="Security Keys").get_by_role("link", name="Add").click()
     page.get_by_label("Password").fill(PASSWORD)
     page.get_by_role("button", name="Confirm").click()

@@ -32,7 +32,7 @@ class AddressField(EmailField):
     """
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(label="E-mail", **options)
+        super().__init__(**{"label": "E-mail"} | options)
         self.widget.attrs.pop("placeholder")
 
     def clean(self, value: object) -> str:
@@ -120,7 +120,7 @@ class ChangeAddressForm(WithoutPlaceholders, allauth.AddEmailForm):
     """The new address takes the place of a confirmed one once it is confirmed itself, and that of
     an unconfirmed one at once."""
 
-    email = AddressField()
+    email = AddressField(label="New address")
 
     def clean_email(self) -> str:
         email = super().clean_email()

@@ -65,10 +65,12 @@ def test_who_registers_is_let_in_once_the_address_is_confirmed(mailoutbox: Mails
 
     (mail,) = mailoutbox
     assert mail.to == [EMAIL]
-    assert Client().get(link(mail)).status_code == 200
+    assert "goes by the name of Alice" in mail.body
+    assert "did you make the account of" in Client().get(link(mail)).content.decode()
     assert user_with_confirmed_address(EMAIL) is None, "a mail scanner opens links, too"
     Client().post(link(mail))
     assert user_with_confirmed_address(EMAIL)
+    assert "This link has expired" in Client().get(link(mail)).content.decode()
     assert log_in(browser).headers["Location"] == "/rooms/"
     assert is_in(browser)
 
