@@ -58,6 +58,22 @@ def test_a_message_takes_all_its_ways(site: Site, alice: Person) -> None:
     wait_until(lambda: len(alice.history(room)) == 2, what="the history has both")
 
 
+def test_web_and_workers_count_together(site: Site, alice: Person) -> None:
+    """Without a right to these keys in Redis, each would count alone."""
+    room = alice.make_room("attic")
+    url = site.settings("web")["REDIS_URL"]
+    with redis.Redis.from_url(url, decode_responses=True) as client:
+        alice.post(room, "by the web tier")
+        bucket = f"web:{{limits}}:messages:room:60:{room}"
+        full_at = [client.get(bucket)]
+        alice.site = site.gateway_url
+        alice.post(room, "by the gateway")
+        alice.site = site.url
+        full_at.append(client.get(bucket))
+    assert None not in full_at
+    assert full_at[0] != full_at[1]
+
+
 def test_all_are_ready(site: Site) -> None:
     for address in (f"{site.url}/health/ready", f"{site.gateway_url}/gateway/health/ready"):
         answer = requests.get(address, timeout=patience(30))

@@ -21,6 +21,9 @@ from bus.rooms.redis_client import connect, redis_errors
 logger = logging.getLogger(__name__)
 
 SCRIPT = Path(__file__).with_name("take.lua").read_text()
+# `web:` are the keys that only the web tier may use (deploy/make-secrets.sh). The hash tag keeps
+# what one script needs together on a cluster.
+PREFIX = "web:{limits}:"
 # Of redis-py: the most that a stalled Redis delays one request in RETRY_SECONDS.
 ANSWER_SECONDS = 0.5
 RETRY_SECONDS = 5.0
@@ -62,8 +65,7 @@ class RedisBuckets:
 
     def take(self, takings: Sequence[Taking]) -> Shortage | None:
         """Raises StoreUnavailable."""
-        # The hash tag keeps what one script needs together on a cluster.
-        keys = [f"{{limits}}:{taking.bucket}" for taking in takings]
+        keys = [f"{PREFIX}{taking.bucket}" for taking in takings]
         arguments = [number for taking in takings for number in taking.milliseconds]
         with redis_errors():
             answer: Any = self._script(keys, arguments)

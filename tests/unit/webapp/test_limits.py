@@ -90,7 +90,7 @@ def test_processes_count_together(redis_url: str) -> None:
 def test_a_clock_that_was_set_back_locks_nobody_out_for_long(redis_url: str) -> None:
     buckets = RedisBuckets(redis_url)
     with connect(redis_url) as client:
-        client.set("{limits}:a", f"{(time.time() + 10 * HOUR) * 1_000:.3f}")
+        client.set(f"{module.PREFIX}a", f"{(time.time() + 10 * HOUR) * 1_000:.3f}")
     shortage = buckets.take([one("a")])
     assert shortage
     assert shortage.seconds <= HOUR / 3
