@@ -14,6 +14,7 @@ from allauth.mfa.totp.internal.auth import (
     yield_hotp_counters_from_time,
 )
 from django.core.cache import cache
+from django.core.mail import EmailMessage
 from django.test import Client
 
 from tests.unit.webapp.conftest import PASSWORD, Browser
@@ -73,6 +74,22 @@ def test_a_log_in_needs_the_code_of_the_app(secret: str) -> None:
     assert not is_in(browser)
     assert browser.post("/api/socket-ticket").status_code in (401, 403)
     enter(browser, wrong(secret))
+    assert not is_in(browser)
+    enter(browser, code(secret))
+    assert is_in(browser)
+
+
+def test_a_reset_does_not_get_around_the_second_factor(
+    secret: str, mailoutbox: list[EmailMessage]
+) -> None:
+    browser = Client()
+    browser.post("/accounts/password/reset/", {"email": EMAIL})
+    link = re.search(r"/accounts/password/reset/\S+", mailoutbox[-1].body)
+    assert link
+    form = browser.get(link[0], follow=True).request["PATH_INFO"]
+    browser.post(form, {"password1": f"{PASSWORD} 2", "password2": f"{PASSWORD} 2"})
+    assert not is_in(browser)
+    browser.post("/accounts/login/", {"login": EMAIL, "password": f"{PASSWORD} 2"})
     assert not is_in(browser)
     enter(browser, code(secret))
     assert is_in(browser)
