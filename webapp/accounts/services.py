@@ -8,6 +8,8 @@ from django.db import transaction
 from django.http import HttpRequest
 
 from webapp.accounts.models import User
+from webapp.audit.models import Action
+from webapp.audit.services import record
 
 
 @transaction.atomic
@@ -18,6 +20,7 @@ def replace_address(request: HttpRequest, user: User, email: str) -> EmailAddres
     user.save(update_fields=["email"])
     address = EmailAddress.objects.create(user=user, email=email, primary=True)
     send_verification_email_to_address(request, address)
+    record(Action.ADDRESS_CHANGED, user_id=user.id, detail=email)
     return address
 
 
@@ -39,3 +42,4 @@ def confirm(user: User) -> None:
     EmailAddress.objects.update_or_create(
         user=user, email=user.email, defaults={"primary": True, "verified": True}
     )
+    record(Action.ADDRESS_CONFIRMED, user_id=user.id, detail=user.email)

@@ -29,6 +29,8 @@ class Action(StrEnum):
     ADDRESS_CHANGED = "account.address_changed"
     PASSWORD_CHANGED = "password.changed"
     PASSWORD_RESET = "password.reset"
+    PROVIDER_CONNECTED = "provider.connected"
+    PROVIDER_DISCONNECTED = "provider.disconnected"
     FACTOR_ADDED = "factor.added"
     FACTOR_REMOVED = "factor.removed"
     FACTOR_RESET = "factor.reset"

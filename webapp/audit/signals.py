@@ -8,6 +8,8 @@ from allauth.account import signals as account
 from allauth.account.models import EmailAddress
 from allauth.mfa import signals as mfa
 from allauth.mfa.models import Authenticator
+from allauth.socialaccount import signals as social
+from allauth.socialaccount.models import SocialAccount, SocialLogin
 from django.contrib.auth.signals import user_logged_in, user_logged_out, user_login_failed
 from django.db.models.signals import post_save, pre_save
 from django.dispatch import receiver
@@ -73,6 +75,18 @@ def password_changed(user: User, **_: Any) -> None:
 @receiver(account.password_reset)
 def password_reset(user: User, **_: Any) -> None:
     record(Action.PASSWORD_RESET, user_id=user.id)
+
+
+@receiver(social.social_account_added)
+def provider_connected(sociallogin: SocialLogin, **_: Any) -> None:
+    account = sociallogin.account
+    record(Action.PROVIDER_CONNECTED, user_id=account.user_id, detail=account.provider)
+
+
+@receiver(social.social_account_removed)
+def provider_disconnected(socialaccount: SocialAccount, **_: Any) -> None:
+    detail = socialaccount.provider
+    record(Action.PROVIDER_DISCONNECTED, user_id=socialaccount.user_id, detail=detail)
 
 
 @receiver(mfa.authenticator_added)

@@ -14,6 +14,7 @@ from django.utils import timezone
 
 from bus.runtime.log_format import JsonFormatter
 from tests.unit.webapp.conftest import PASSWORD
+from webapp.accounts import services
 from webapp.accounts.models import User
 from webapp.accounts.sessions import session_name
 from webapp.audit.models import AppendOnlyError, AuditEntry
@@ -92,6 +93,13 @@ def test_a_reset_password_is_noted(alice, client, settings):
     client.post(form, {"password1": OTHER_PASSWORD, "password2": OTHER_PASSWORD})
     entry = noted("password.reset")
     assert (entry.user_id, entry.actor_id, entry.address) == (alice.id, None, ADDRESS)
+
+
+def test_what_an_operator_confirms_is_noted(alice):
+    services.confirm(alice)
+    entry = noted("account.address_confirmed")
+    assert (entry.actor_id, entry.user_id, entry.detail) == (None, alice.id, alice.email)
+    assert (entry.address, entry.session) == ("", "")
 
 
 def test_a_session_ended_elsewhere_is_noted(alice, client):

@@ -15,6 +15,7 @@ from tests.support.identity_provider import CLIENT, SECRET, IdentityProvider
 from tests.unit.webapp.conftest import PASSWORD, Browser
 from webapp.accounts.models import User
 from webapp.accounts.selectors import user_with_confirmed_address
+from webapp.audit.models import AuditEntry
 from webapp.project.configuration import _oidc
 
 LOGIN = "/accounts/oidc/sso/login/"
@@ -91,6 +92,8 @@ def test_its_owner_connects_the_two_and_then_logs_in_by_either(
     here.get(running.log_in(asked, **ALICE))
     assert is_in(log_in(running, **ALICE))
     assert User.objects.get() == alice
+    entry = AuditEntry.objects.get(action="provider.connected")
+    assert (entry.user_id, entry.detail) == (alice.id, "sso")
 
 
 def test_who_has_no_password_proves_the_address_and_chooses_one(
