@@ -84,11 +84,7 @@ class Front:
     async def _respond(self, scope: Scope, receive: Receive) -> Response:
         head = rules.admit(scope, self._allowed_hosts)
         body = await self._read_body(head, receive)
-        gone = asyncio.ensure_future(_disconnected(receive))
-        try:
-            return await self._responder.respond(_request(head, body), gone)
-        finally:
-            gone.cancel()
+        return await self._responder.respond(_request(head, body), scope["gone"])
 
     async def _read_body(self, head: Head, receive: Receive) -> bytes:
         """The whole body. Raises HttpRefused when it is too large or too slow, and BrowserGone."""
@@ -119,17 +115,15 @@ async def send_response(response: Response, send: Send) -> None:
         {"type": "http.response.start", "status": response.status, "headers": response.headers}
     )
     if isinstance(response.body, bytes):
-        return await send({"type": "http.response.body", "body": response.body})
+        await send({"type": "http.response.body", "body": response.body})
+        return
     # Piece by piece: ``send`` waits until the browser has read what came before.
     with response.body as file:
-        while piece := file.read(PIECE_BYTES):
-            await send({"type": "http.response.body", "body": piece, "more_body": True})
-    return await send({"type": "http.response.body", "body": b""})
-
-
-async def _disconnected(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
+        is_last = False
+        while not is_last:
+            piece = file.read(PIECE_BYTES)
+            is_last = len(piece) < PIECE_BYTES
+            await send({"type": "http.response.body", "body": piece, "more_body": not is_last})
 
 
 def _traceparent(scope: Scope) -> str:

@@ -9,17 +9,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 from enum import Enum, auto
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import unquote
 
 import httptools
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from bus.http import metrics
 from bus.http.clients import TrustedProxies
 from bus.http.connections import ConnectionTable
+from bus.http.cycle import Cycle
 from bus.http.errors import HttpRefused, render
 from bus.http.limits import HttpLimits
 
@@ -36,22 +38,6 @@ class Phase(Enum):
     BODY = auto()
     SERVER = auto()
     READER = auto()
-
-
-class Cycle(RequestResponseCycle):
-    """One request and its answer. An answer that is earlier than the end of the body is the
-    connection's last."""
-
-    is_early = False
-
-    async def send(self, message: Any) -> None:
-        if message["type"] == "http.response.start" and self.more_body:
-            self.is_early = True
-            self.keep_alive = False
-        await super().send(message)
-        if self.is_early:
-            # It has said "connection: close". The protocol ends the connection, in its own way.
-            self.keep_alive = True
 
 
 class BoundedProtocol(HttpToolsProtocol):
@@ -87,11 +73,16 @@ class BoundedProtocol(HttpToolsProtocol):
         self._open = 0
         self._refused: HttpRefused | None = None
         self._is_ending = False
+        # Done when the browser has disconnected.
+        self._gone = self.loop.create_future()
         self.url = b""
         self.headers = []
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        # The kernel would hold a small answer back until the client has acknowledged the last one.
+        connection: socket.socket = transport.get_extra_info("socket")
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         # Any unsent byte counts as an unread answer.
         transport.set_write_buffer_limits(high=0)
         self.address = self._peer = self.client[0] if self.client else ""
@@ -102,6 +93,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._table.remove(self)
+        self._gone.set_result(None)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -159,6 +151,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self.scope["path"] = unquote(path.decode("latin-1"))
         self.scope["raw_path"] = path
         self.scope["query_string"] = query
+        self.scope["gone"] = self._gone  # type: ignore[typeddict-unknown-key]
         self._name_client()
         self._begin()
 

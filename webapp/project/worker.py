@@ -36,12 +36,20 @@ class WsgiThreads:
 
     async def respond(self, request: HeldRequest, gone: asyncio.Future[None]) -> Response:
         """A request whose browser leaves before a thread was free is not run."""
-        running = asyncio.get_running_loop().run_in_executor(self._pool, self._run, request)
-        await asyncio.wait((running, gone), return_when=asyncio.FIRST_COMPLETED)
-        if running.done():
-            return running.result()
-        running.cancel()
-        raise BrowserGone
+        answer = asyncio.wrap_future(self._pool.submit(self._run, request))
+
+        def cancel(gone: asyncio.Future[None]) -> None:
+            answer.cancel()
+
+        gone.add_done_callback(cancel)
+        try:
+            return await answer
+        except asyncio.CancelledError:
+            if not gone.done():
+                raise
+            raise BrowserGone from None
+        finally:
+            gone.remove_done_callback(cancel)
 
     def _run(self, request: HeldRequest) -> Response:
         body = SpooledTemporaryFile(MEMORY_BYTES)  # noqa: SIM115

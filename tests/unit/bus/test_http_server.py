@@ -175,6 +175,14 @@ def test_pipelined_requests_are_answered_in_order(running: Site) -> None:
     assert [part[-1:] for part in answers.split(b"HTTP/1.1 200")[1:5]] == [b"0", b"1", b"2", b"3"]
 
 
+def test_the_answer_to_a_head_is_its_head(running: Site) -> None:
+    head = b"HEAD / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+    answers = ask(running.port, head + get("/"))
+    assert statuses(answers) == [200, 200]
+    early = b"HEAD / HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 9999999\r\n\r\n"
+    assert statuses(ask(running.port, early)) == [413]
+
+
 def test_too_many_pipelined_requests(site: StartSite) -> None:
     served = site(replace(PATIENT, pipelined=2))
     served.released.clear()
@@ -366,3 +374,14 @@ def test_a_request_that_runs_is_answered_before_the_end(site: StartSite) -> None
         served.server.stop()
         served.released.set()
         assert client.recv(12) == b"HTTP/1.1 200"
+
+
+def test_a_small_answer_is_one_write(running: Site) -> None:
+    """Two would wait for each other, where the kernel holds the second one back."""
+    with connect(running.port) as client:
+        for number in range(3):
+            body = b"%d" % number
+            client.sendall(
+                b"POST / HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1\r\n\r\n" + body
+            )
+            assert client.recv(65_536).endswith(b"\r\n\r\n" + body)
