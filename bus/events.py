@@ -85,6 +85,10 @@ class DescriptionData(Part, frozen=True):
     description: Description
 
 
+class VisibilityData(Part, frozen=True):
+    public: bool
+
+
 class UserData(Part, frozen=True):
     """``user_id`` is the user on whose own channel the event travels."""
 
@@ -188,6 +192,10 @@ class RoomDescribed(Envelope, frozen=True, kw_only=True, tag="room.described"):
     data: DescriptionData
 
 
+class RoomVisibilityChanged(Envelope, frozen=True, kw_only=True, tag="room.visibility_changed"):
+    data: VisibilityData
+
+
 class RoomArchived(Envelope, frozen=True, kw_only=True, tag="room.archived"):
     data: EmptyData
 
@@ -226,6 +234,7 @@ Event = (
     | RoomCreated
     | RoomRenamed
     | RoomDescribed
+    | RoomVisibilityChanged
     | RoomArchived
     | RoomUnarchived
     | RoomDeleted

@@ -30,12 +30,14 @@ from bus.events import (
     RoomNameData,
     RoomRenamed,
     RoomUnarchived,
+    RoomVisibilityChanged,
     UserData,
     UserInvited,
     UserJoined,
     UserLeft,
     UserRoleChanged,
     UserRoleData,
+    VisibilityData,
 )
 from bus.rooms.model import Entry, Position
 from bus.rooms.presence import UserRef
@@ -64,6 +66,7 @@ REAL: list[events.Event] = [
     room_event(RoomRenamed, RoomNameData("yard")),
     room_event(MemberRoleChanged, RoleData(BOB, "admin")),
     room_event(RoomDescribed, DescriptionData("with roses")),
+    room_event(RoomVisibilityChanged, VisibilityData(public=True)),
     room_event(RoomArchived, EmptyData()),
     room_event(RoomUnarchived, EmptyData()),
     room_event(RoomDeleted, EmptyData()),

@@ -16,7 +16,7 @@ from webapp.invitations.views import (
 )
 from webapp.project import health
 from webapp.project.api import UnknownView
-from webapp.rooms.api import MembersView, MemberView, RoomsView, RoomView
+from webapp.rooms.api import JoinView, MembersView, MemberView, PublicRoomsView, RoomsView, RoomView
 
 handler400 = "webapp.project.error_pages.bad_request"
 handler403 = "webapp.project.error_pages.permission_denied"
@@ -25,6 +25,8 @@ handler500 = "webapp.project.error_pages.server_error"
 
 api = [
     path("rooms", RoomsView.as_view()),
+    path("public-rooms", PublicRoomsView.as_view()),
+    path("rooms/<uuid:room_id>/join", JoinView.as_view()),
     path("rooms/<uuid:room_id>", RoomView.as_view()),
     path("rooms/<uuid:room_id>/messages", MessagesView.as_view()),
     path("rooms/<uuid:room_id>/members", MembersView.as_view()),

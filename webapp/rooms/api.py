@@ -7,7 +7,15 @@ from typing import Any
 
 from django.http import HttpResponse, JsonResponse
 
-from webapp.project.api import ApiView, UserRequest, compressed, read_json, read_limit, read_number
+from webapp.project.api import (
+    ApiView,
+    UserRequest,
+    compressed,
+    read_json,
+    read_limit,
+    read_number,
+    read_uuid,
+)
 from webapp.rooms import memberships, selectors, services
 from webapp.rooms.models import Membership
 
@@ -23,6 +31,21 @@ class RoomsView(ApiView):
         key = request.headers.get("Idempotency-Key")
         membership = services.create_room(request.user, read_json(request).get("name"), key)
         return JsonResponse(room_json(membership), status=201)
+
+
+class PublicRoomsView(ApiView):
+    def get(self, request: UserRequest) -> HttpResponse:
+        """Public rooms: ``?query=<part of the name>&after=<room id>&limit=`` (1 to 200, or 50)."""
+        limit = read_limit(request, default=50, maximum=200)
+        query = request.GET.get("query", "")
+        rooms, has_more = selectors.public_rooms_page(query, read_uuid(request, "after"), limit)
+        found = [{"id": str(r.id), "name": r.name, "description": r.description} for r in rooms]
+        return JsonResponse({"rooms": found, "has_more": has_more})
+
+
+class JoinView(ApiView):
+    def post(self, request: UserRequest, room_id: uuid.UUID) -> HttpResponse:
+        return JsonResponse(room_json(memberships.join_public(room_id, request.user)))
 
 
 class RoomView(ApiView):
@@ -70,6 +93,7 @@ def room_json(membership: Membership) -> dict[str, Any]:
         "id": str(room.id),
         "name": room.name,
         "description": room.description,
+        "public": room.is_public,
         "archived": room.archived_at is not None,
         "role": membership.role,
     }

@@ -74,6 +74,15 @@ def join(room_id: uuid.UUID, user: User, *, invited_at: datetime | None = None) 
 
 
 @atomic
+def join_public(room_id: uuid.UUID, user: User) -> Membership:
+    """As ``join``, for a room that is open to everybody. Raises Forbidden for another."""
+    room = lock_room(room_id)
+    if not room.is_public and not room.memberships.filter(user=user).exists():
+        raise Forbidden("This room is not public. Somebody in it has to invite you.")
+    return join(room_id, user)
+
+
+@atomic
 def ensure_owner(room_id: uuid.UUID, user: User) -> None:
     """Makes ``user`` the owner of a room that has none, unless they are in MAX_ROOMS rooms.
 

@@ -28,6 +28,8 @@ class Room(models.Model):
         settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+"
     )
     created_at = models.DateTimeField(default=timezone.now)
+    # Everybody with an account finds it and may join.
+    is_public = models.BooleanField(default=False, db_default=False)
     archived_at = models.DateTimeField(null=True, blank=True)
     key_hash = models.CharField(max_length=64, null=True, blank=True)
     request_hash = models.CharField(max_length=64, blank=True, default="", db_default="")
@@ -36,6 +38,7 @@ class Room(models.Model):
         constraints = (
             models.UniqueConstraint(fields=("created_by", "key_hash"), name="one_room_per_key"),
         )
+        indexes = (models.Index(fields=("is_public", "id"), name="public_rooms"),)
 
     def __str__(self) -> str:
         return self.name

@@ -47,6 +47,18 @@ def memberships_of(user: User) -> list[Membership]:
     )
 
 
+def public_rooms_page(query: str, after: uuid.UUID | None, limit: int) -> tuple[list[Room], bool]:
+    """Up to ``limit`` public rooms by id, and whether more follow; without archived ones.
+
+    ``query`` is a part of their names, in capitals or not; ``after`` the id of the last one seen.
+    """
+    found = Room.objects.filter(is_public=True, archived_at=None, name__icontains=query)
+    if after:
+        found = found.filter(id__gt=after)
+    rooms = list(found.order_by("id")[: limit + 1])
+    return rooms[:limit], len(rooms) > limit
+
+
 def room_ids_of(user: User) -> list[uuid.UUID]:
     """The rooms of ``user``, as a socket ticket lists them."""
     return list(Membership.objects.filter(user=user).values_list("room_id", flat=True)[:MAX_ROOMS])

@@ -19,8 +19,10 @@ from bus.events import (
     RoomNameData,
     RoomRenamed,
     RoomUnarchived,
+    RoomVisibilityChanged,
     UserData,
     UserLeft,
+    VisibilityData,
     channel_of,
 )
 from bus.runtime import clock
@@ -74,10 +76,11 @@ def _create(user: User, name: str, key_hash: str | None) -> Membership:
 
 @atomic
 def change_room(room_id: uuid.UUID, changes: Mapping[str, object], *, actor: User) -> Membership:
-    """Changes ``name``, ``description`` and ``archived``, whichever are given.
+    """Changes ``name``, ``description``, ``public`` and ``archived``, whichever are given.
 
-    Owners and admins may rename and describe; only owners may archive, and bring back. What is
-    the same already causes no event. Raises InvalidInput, NotFound or Forbidden.
+    Owners and admins may rename and describe; only owners may open the room to everybody, archive
+    it, and take either back. What is the same already causes no event. Raises InvalidInput,
+    NotFound or Forbidden.
     """
     room = lock_room(room_id)
     membership = managing_membership(actor, room_id)
@@ -133,6 +136,16 @@ def _describe(room: Room, value: object, actor: User) -> None:
         announce(room, RoomDescribed, DescriptionData(description), actor=actor)
 
 
+def _open_to_all(room: Room, value: object, actor: User) -> None:
+    if not isinstance(value, bool):
+        raise InvalidInput("“public” must be true or false.")
+    owning_membership(actor, room.id)
+    if value != room.is_public:
+        room.is_public = value
+        room.save(update_fields=["is_public"])
+        announce(room, RoomVisibilityChanged, VisibilityData(value), actor=actor)
+
+
 def _archive(room: Room, value: object, actor: User) -> None:
     if not isinstance(value, bool):
         raise InvalidInput("“archived” must be true or false.")
@@ -146,5 +159,6 @@ def _archive(room: Room, value: object, actor: User) -> None:
 _CHANGES: dict[str, Callable[[Room, Any, User], None]] = {
     "name": _rename,
     "description": _describe,
+    "public": _open_to_all,
     "archived": _archive,
 }

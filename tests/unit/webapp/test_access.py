@@ -20,6 +20,8 @@ ROLES = ("stranger", "outsider", "invited", "member", "removed", "admin", "owner
 TABLE = """
 GET    rooms                                        401 200 200 200 200 200 200
 POST   rooms                                        401 201 201 201 201 201 201
+GET    public-rooms                                 401 200 200 200 200 200 200
+POST   rooms/{room}/join                            401 403 403 200 403 200 200
 GET    rooms/{room}                                 401 403 403 200 403 200 200
 PATCH  rooms/{room}                                 401 403 403 403 403 200 200
 DELETE rooms/{room}                                 401 403 403 403 403 403 204
@@ -112,7 +114,7 @@ def test_the_table_has_every_address_and_method():
     views = [
         (re.sub(r"<[^>]+>", "{}", str(each.pattern)), each.callback.view_class)
         for each in api
-        if str(each.pattern).startswith(("rooms", "invitations"))
+        if str(each.pattern).startswith(("rooms", "public-rooms", "invitations"))
     ]
     assert listed == {
         (method.upper(), route)
