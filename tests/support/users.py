@@ -156,6 +156,7 @@ class Site:
         return run.stdout
 
     def start(self, log: Path) -> None:
+        self.log = log
         migrated = chatbus("migrate", **self.settings("migrate") | {"DATABASE_URL": self._migrate})
         assert migrated.returncode == 0, migrated.stderr
         self.command("topology", "apply", user="topology")
