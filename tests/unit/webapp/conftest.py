@@ -48,10 +48,7 @@ SETTINGS = {
 # Only while the settings are read: other suites start processes with settings of their own.
 with mock.patch.dict(os.environ, SETTINGS):
     django.setup()
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _machine_time() -> None:
+    # Both need the settings. Whatever other suites this process runs, they make ids by this clock.
     from tests.unit.webapp.machine_time import MachineTime
     from webapp.clock.shared import shared_clock
 
