@@ -24,7 +24,7 @@ SCRIPT = Path(__file__).with_name("take.lua").read_text()
 # `web:` are the keys that only the web tier may use (deploy/make-secrets.sh). The hash tag keeps
 # what one script needs together on a cluster.
 PREFIX = "web:{limits}:"
-# Of redis-py: the most that a stalled Redis delays one request in RETRY_SECONDS.
+# For an answer; to connect, redis_client allows 2 s. Then nothing asks for RETRY_SECONDS.
 ANSWER_SECONDS = 0.5
 RETRY_SECONDS = 5.0
 # About 20 MB. To push a bucket out, a client needs as many others that it may take from.
