@@ -7,7 +7,7 @@ import logging
 from django.db import connection
 from django.http import HttpRequest
 
-from bus.errors import RetryableError
+from bus.errors import RetryableError, StoreUnavailable
 from webapp.project.database_errors import is_outage
 from webapp.project.errors import Unavailable
 
@@ -22,7 +22,9 @@ def outage(request: HttpRequest, error: BaseException | None) -> Unavailable | N
     """
     if isinstance(error, Unavailable):
         return error
-    if isinstance(error, RetryableError):
+    if isinstance(error, StoreUnavailable):
+        answer = Unavailable("A store that this needs is away. Try again in a moment.")
+    elif isinstance(error, RetryableError):
         answer = Unavailable("The message bus cannot take this now. Try again in a moment.")
     elif error is not None and is_outage(error):
         # A proxy may lead the next one to another server, while this one stays read-only.
