@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 from websockets.exceptions import ConnectionClosed
 
@@ -64,6 +66,19 @@ def test_who_is_invited_hears_of_it_and_comes_in_on_the_same_socket(site: str) -
     with alice.open_socket() as other:
         other.send(type="subscribe", room_id=socket.channel)
         assert other.next("error")["code"] == "forbidden"
+
+
+def test_clicks_at_the_same_time_make_one_room(site: str) -> None:
+    alice = Person.registered(site, "alice")
+    key = {"Idempotency-Key": "click"}
+    with ThreadPoolExecutor(4) as pool:
+        clicks = [
+            pool.submit(alice.api, "POST", "rooms", {"name": "garden"}, **key) for _ in range(4)
+        ]
+        answers = [click.result() for click in clicks]
+    assert [answer.status_code for answer in answers] == [201] * 4
+    assert len({answer.json()["id"] for answer in answers}) == 1
+    assert len(alice.api("GET", "rooms").json()["rooms"]) == 1
 
 
 def test_who_was_away_catches_up_without_a_gap(backend: Stack) -> None:
