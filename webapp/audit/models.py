@@ -43,6 +43,8 @@ class Action(StrEnum):
     MEMBER_LEFT = "member.left"
     MEMBER_REMOVED = "member.removed"
     ROLE_CHANGED = "member.role_changed"
+    ROOM_MADE_PUBLIC = "room.made_public"
+    ROOM_MADE_PRIVATE = "room.made_private"
     ROOM_DELETED = "room.deleted"
 
 

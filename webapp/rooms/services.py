@@ -144,6 +144,8 @@ def _open_to_all(room: Room, value: object, actor: User) -> None:
         room.is_public = value
         room.save(update_fields=["is_public"])
         announce(room, RoomVisibilityChanged, VisibilityData(value), actor=actor)
+        action = Action.ROOM_MADE_PUBLIC if value else Action.ROOM_MADE_PRIVATE
+        record(action, actor=actor, room_id=room.id)
 
 
 def _archive(room: Room, value: object, actor: User) -> None:

@@ -138,6 +138,8 @@ def test_memberships_and_invitations_are_noted(browser, room):
     [open_one] = owner.send("GET", f"{path}/invitations").json()["invitations"]
     owner.send("DELETE", f"{path}/invitations/{open_one['id']}")
     owner.send("DELETE", member)
+    for is_public in (True, True, False):
+        owner.send("PATCH", path, {"public": is_public})
     owner.send("DELETE", path)
     room_id, alice, bob = path.rpartition("/")[2], owner.user.id, guest.user.id
     entries = AuditEntry.objects.filter(room_id=room_id).order_by("id")
@@ -150,6 +152,8 @@ def test_memberships_and_invitations_are_noted(browser, room):
         ("invitation.made", alice, alice, "carol@example.org"),
         ("invitation.revoked", alice, alice, "carol@example.org"),
         ("member.removed", alice, bob, ""),
+        ("room.made_public", alice, alice, ""),
+        ("room.made_private", alice, alice, ""),
         ("room.deleted", alice, alice, ""),
     ]
     assert {entry.address for entry in entries} == {"127.0.0.1"}
