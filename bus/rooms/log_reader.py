@@ -1,26 +1,32 @@
-"""Reads rooms' logs for a bridge: many at once, and each log once for equal questions."""
+"""Reads rooms' logs: for a bridge many at once, and each log once for equal questions; for a
+thread that waits for what comes next, one."""
 
 from __future__ import annotations
 
 import secrets
+import threading
+import time
 import uuid
 from collections import defaultdict
 from dataclasses import replace
 from typing import Any, NamedTuple
 
+import redis
 import redis.asyncio
 from redis.exceptions import RedisError
 
 from bus.rooms.coalesce import Coalescer
-from bus.rooms.lua_script import AsyncLuaScript, ScriptCall, Value
+from bus.rooms.lua_script import AsyncLuaScript, LuaScript, ScriptCall, Value
 from bus.rooms.model import BEGAN, IDLE_ROOM_SECONDS, Entry, Position, Reading, keys_of
-from bus.rooms.redis_client import answering, unavailable
+from bus.rooms.redis_client import ANSWER_SECONDS, answering, connect, redis_errors, unavailable
 
 # The browser fetches history pages instead of a longer recovery.
 RECOVERY_EVENTS = 500
 RECOVERY_BYTES = 500_000
 LATEST_EVENTS = 50
 ASKS_AT_ONCE = 256
+# Redis must answer within ANSWER_SECONDS, a reader that waits too.
+LONGEST_BLOCK = ANSWER_SECONDS / 2
 
 
 class _Ask(NamedTuple):
@@ -86,6 +92,60 @@ class RoomLogReader:
             await self._client.set(BEGAN, f"{seconds}.{microseconds:06}", nx=True)
             began = float(await self._client.get(BEGAN) or seconds)
         return [began for _ in asks]
+
+
+class RoomLogFollower:
+    """Reads one room's log at a time, and waits for what is appended. Use it from any thread."""
+
+    def __init__(self, client: redis.Redis) -> None:
+        self._client = client
+        self._script = LuaScript(client, "read.lua")
+
+    @classmethod
+    def connect(cls, url: str) -> RoomLogFollower:
+        return cls(connect(url))
+
+    def read(self, room_id: uuid.UUID, since: Position | None) -> Reading:
+        """As ``RoomLogReader.read`` does. Raises StoreUnavailable."""
+        with redis_errors():
+            [answer] = self._script.run([_parameters(room_id, since, [])])
+        parsed = _parsed(answer)
+        if isinstance(parsed, RedisError):
+            raise unavailable(parsed) from parsed
+        return parsed[0]
+
+    def read_next(
+        self,
+        room_id: uuid.UUID,
+        since: Position | None,
+        seconds: float,
+        stopping: threading.Event | None = None,
+    ) -> Reading:
+        """As ``read``, but waits up to ``seconds`` for the first event after ``since``.
+
+        What was not recovered is returned at once. It takes a connection to Redis for that time,
+        and ends within LONGEST_BLOCK once ``stopping`` is set. Raises StoreUnavailable.
+        """
+        deadline = time.monotonic() + seconds
+        reading = self.read(room_id, since)
+        while since and reading.recovered and not reading.entries:
+            left = deadline - time.monotonic()
+            if left <= 0 or (stopping and stopping.is_set()):
+                break
+            self._wait(room_id, since, min(left, LONGEST_BLOCK))
+            reading = self.read(room_id, since)
+        return reading
+
+    def _wait(self, room_id: uuid.UUID, since: Position, seconds: float) -> None:
+        """Returns when the log has an entry after ``since``, or after ``seconds``.
+
+        A log that begins again is not noticed: the reading after it notices that.
+        """
+        milliseconds = max(1, int(seconds * 1_000))
+        with redis_errors():
+            self._client.xread(
+                {keys_of(room_id).log: f"{since.offset}-0"}, count=1, block=milliseconds
+            )
 
 
 _Answer = tuple[Reading, frozenset[int]]

@@ -36,7 +36,7 @@ class _Source:
 
 
 class LuaScript:
-    """The script in ``file``, for one thread. It raises RedisError when Redis does not answer.
+    """The script in ``file``, for any thread. It raises RedisError when Redis does not answer.
 
     It sends and reads by itself: redis-py's pipeline takes two to three times the processor time.
     """

@@ -21,6 +21,7 @@ from django.utils.crypto import salted_hmac
 from bus.errors import StoreUnavailable
 from webapp.accounts.models import User
 from webapp.outbox import logouts
+from webapp.project.errors import NotLoggedIn
 
 logger = logging.getLogger(__name__)
 
@@ -58,6 +59,14 @@ def _end_sockets(user_id: int, key: str) -> None:
         logger.warning(
             "user %d ended a session, but its sockets stay open for a while: %s", user_id, error
         )
+
+
+def check_alive(request: HttpRequest) -> None:
+    """Raises NotLoggedIn when the request's session or account has ended since it came."""
+    key = request.session.session_key
+    is_active = User.objects.filter(id=request.user.pk, is_active=True).exists()
+    if not is_active or (key is not None and not request.session.exists(key)):
+        raise NotLoggedIn("Log in first.")
 
 
 @receiver(user_logged_out)

@@ -9,13 +9,23 @@ from django.conf import settings
 from django.http import HttpResponse, JsonResponse
 
 from bus.events import channel_of
+from bus.rooms.model import Position
 from bus.ticket import LIFETIME
 from webapp.accounts import sessions
+from webapp.chat.room_log import LARGEST_OFFSET, LONGEST_WAIT, as_json, read_log
 from webapp.chat.services import post_message
 from webapp.history.selectors import DEFAULT_LIMIT, MAX_LIMIT, Range, history_page
 from webapp.limits.rates import TICKETS
 from webapp.limits.services import spend
-from webapp.project.api import ApiView, UserRequest, compressed, read_json, read_limit, read_uuid
+from webapp.project.api import (
+    ApiView,
+    UserRequest,
+    compressed,
+    read_json,
+    read_limit,
+    read_number,
+    read_uuid,
+)
 from webapp.project.bridge import bridge_url
 from webapp.project.errors import InvalidInput
 from webapp.rooms.selectors import membership_of, room_ids_of
@@ -42,6 +52,29 @@ def _range(request: UserRequest) -> Range:
     if before and after:
         raise InvalidInput("Give “before” or “after”, not both.")
     return Range(before, after, read_limit(request, DEFAULT_LIMIT, MAX_LIMIT))
+
+
+class LogView(ApiView):
+    def get(self, request: UserRequest, room_id: uuid.UUID) -> HttpResponse:
+        """The events after a position, held until there is one, at most ``wait`` seconds."""
+        membership_of(request.user, room_id)
+        wait = read_number(request, "wait", 0, LONGEST_WAIT) or 0
+        answer = read_log(room_id, _position(request), wait)
+        # Not before the log was read: nobody gets what came after they were removed.
+        sessions.check_alive(request)
+        membership_of(request.user, room_id)
+        response = HttpResponse(as_json(answer), content_type="application/json")
+        if answer.retry_after:
+            response["Retry-After"] = str(answer.retry_after)
+        return response
+
+
+def _position(request: UserRequest) -> Position | None:
+    epoch = request.GET.get("epoch")
+    offset = read_number(request, "offset", 0, LARGEST_OFFSET)
+    if (epoch is None) != (offset is None):
+        raise InvalidInput("Give “epoch” and “offset” together, or neither.")
+    return None if epoch is None or offset is None else Position(epoch, offset)
 
 
 class SocketTicketView(ApiView):

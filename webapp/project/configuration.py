@@ -65,10 +65,11 @@ def settings_from(environment: Environment) -> dict[str, Any]:
         "BROKER_URL": environment.broker_url(),
         "BROKER_API_URL": environment.broker_api_url(),
         "MONGO_URL": environment.mongo_url(),
-        # Only log-outs go there, so that their sockets end at once.
+        # Log-outs go there, so that their sockets end at once, and the rooms' logs are read.
         "REDIS_URL": environment.optional_url("REDIS_URL"),
         "ARCHIVE": environment.flag("ARCHIVE", True),
         "CLOCK_SKEW": environment.seconds("CLOCK_SKEW", 2, minimum=0.01, maximum=3_600),
+        "LOG_WAITERS": environment.integer("LOG_WAITERS", 2, minimum=0, maximum=64),
         "TICKET_KEYS": KeySet.from_environment(environment),
         "BRIDGE_URL": environment.bridge_url(),
         "INVITATIONS_PER_DAY": environment.integer(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.urls import include, path, re_path
 from django.views.generic import RedirectView
 
-from webapp.chat.views import MessagesView, SocketTicketView
+from webapp.chat.views import LogView, MessagesView, SocketTicketView
 from webapp.invitations.link_views import AcceptLinkView, LinksView, LinkTargetView, LinkView
 from webapp.invitations.views import (
     AcceptView,
@@ -29,6 +29,7 @@ api = [
     path("rooms/<uuid:room_id>/join", JoinView.as_view()),
     path("rooms/<uuid:room_id>", RoomView.as_view()),
     path("rooms/<uuid:room_id>/messages", MessagesView.as_view()),
+    path("rooms/<uuid:room_id>/log", LogView.as_view()),
     path("rooms/<uuid:room_id>/members", MembersView.as_view()),
     path("rooms/<uuid:room_id>/members/<int:user_id>", MemberView.as_view()),
     path("rooms/<uuid:room_id>/invitations", RoomInvitationsView.as_view()),

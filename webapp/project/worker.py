@@ -20,6 +20,7 @@ from bus.http.front import BrowserGone, Front, Response
 from bus.http.server import HttpServer
 from bus.rpc.messages import HeldRequest
 from bus.rpc.wsgi import Application, run_application
+from webapp.project.shutdown import stopping
 
 # Of an answer; what is more lies in a file until the browser has read it.
 MEMORY_BYTES = 1024 * 1024
@@ -80,6 +81,7 @@ class HttpWorker(Worker):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         super().handle_exit(sig, frame)
+        stopping.set()
         if server := getattr(self, "_server", None):
             server.stop()
 
