@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import uuid
@@ -29,7 +30,7 @@ Json = dict[str, Any]
 class NodeClient:
     """The script as a process. Gives it a ticket whenever it asks, for ``allowed`` rooms."""
 
-    def __init__(self, url: str, rooms: list[uuid.UUID]) -> None:
+    def __init__(self, url: str, rooms: list[uuid.UUID], log_url: str = "") -> None:
         self.allowed = rooms
         self.answers: list[Json] = []  # instead of a ticket, first
         self.tickets = 0
@@ -45,6 +46,7 @@ class NodeClient:
                 ORIGIN,
                 *map(str, rooms),
             ],
+            env=os.environ | {"LOG_URL": log_url},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -107,13 +109,13 @@ def rooms() -> list[uuid.UUID]:
 
 
 @pytest.fixture
-def start() -> Iterator[Callable[[str, list[uuid.UUID]], NodeClient]]:
+def start() -> Iterator[Callable[..., NodeClient]]:
     if not shutil.which("node"):
         fail_or_skip(ServerMissing("node"))
     clients: list[NodeClient] = []
 
-    def start(url: str, rooms: list[uuid.UUID]) -> NodeClient:
-        clients.append(NodeClient(url, rooms))
+    def start(url: str, rooms: list[uuid.UUID], log_url: str = "") -> NodeClient:
+        clients.append(NodeClient(url, rooms, log_url))
         return clients[-1]
 
     yield start
@@ -121,7 +123,7 @@ def start() -> Iterator[Callable[[str, list[uuid.UUID]], NodeClient]]:
         each.close()
 
 
-Start = Callable[[str, list[uuid.UUID]], NodeClient]
+Start = Callable[..., NodeClient]
 
 
 def test_several_rooms_and_asides(

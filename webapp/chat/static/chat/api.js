@@ -16,16 +16,23 @@ export class ApiError extends Error {
   }
 }
 
-export async function call(method, path, { body, headers = {} } = {}) {
-  const answer = await send(method, path, body, headers);
+export async function call(method, path, { body, headers = {}, timeout = TIMEOUT, signal } = {}) {
+  const signals = [AbortSignal.timeout(timeout), ...(signal ? [signal] : [])];
+  const answer = await send(method, path, body, headers, AbortSignal.any(signals));
   const content = await answer.json().catch(() => null);
   if (answer.ok) return content;
   const message = content?.error?.message ?? `The server answered ${answer.status}.`;
   throw new ApiError(answer.status, message, Number(answer.headers.get("Retry-After")) || 0);
 }
 
-async function send(method, path, body, headers) {
-  const options = { method, headers: { "X-CSRFToken": csrfToken, ...headers }, signal: AbortSignal.timeout(TIMEOUT) };
+// The room's log after `position`, or its latest events; the server answers within `wait` seconds.
+export function readLog(roomId, position, { wait, signal }) {
+  const query = new URLSearchParams({ wait, ...position });
+  return call("GET", `rooms/${roomId}/log?${query}`, { timeout: TIMEOUT + wait * 1_000, signal });
+}
+
+async function send(method, path, body, headers, signal) {
+  const options = { method, headers: { "X-CSRFToken": csrfToken, ...headers }, signal };
   if (body !== undefined) {
     options.body = JSON.stringify(body);
     options.headers["Content-Type"] = "application/json";

@@ -1,5 +1,5 @@
-// The browser's side of the chatbus socket protocol (JSON text frames). No dependencies; it runs
-// in Node too. docs/protocol.md describes the protocol, with a picture.
+// The browser's side of the chatbus socket protocol (JSON text frames). No dependencies but the
+// module beside it; it runs in Node too. docs/protocol.md describes the protocol, with a picture.
 //
 //   const client = new ChatbusClient(getTicket);       // async () => {ticket, url}
 //   client.addEventListener("event", ({ detail }) => …) // {roomId, event}
@@ -12,9 +12,16 @@
 // that property. `options.openSocket` (url => WebSocket) opens sockets where the default does not
 // do: Node, for one, sends no Origin by itself.
 //
+// `options.getLog` is for networks that let no WebSocket through: an async function (roomId,
+// position or null, {wait, signal}) that returns the answer of GET /api/rooms/{roomId}/log. When
+// FALLBACK_AFTER attempts to connect have failed and none has ever succeeded, the client follows the
+// rooms with it, without presence and typing, and tries a socket once in a while. An error with
+// `status` 401 stops the client, one with 403 or 404 ends the room, any other is tried again.
+//
 // Events, all with `detail`:
 //   state      {state, reason}  "connecting", "online", "offline" (it tries again), "stopped"; the
-//                               reason: "asked", "logged out", "refused", or an error's message
+//                               reason: "asked", "logged out", "refused", or an error's message; of
+//                               "online": "http" without a socket
 //   subscribed {roomId, recovered}
 //   reset      {roomId}         events were missed: reload the room's history; the events that
 //                               follow are the room's latest
@@ -26,6 +33,8 @@
 //
 // A position in a room's log is {epoch, offset}; it is only for resuming after a lost connection.
 
+import { LogFollower } from "./log-follower.js";
+
 const TICKET_WITHIN = 30_000;
 const READY_WITHIN = 10_000;
 const PING_EVERY = 25_000;
@@ -34,6 +43,8 @@ const FIRST_DELAY = 500;
 const LONGEST_DELAY = 20_000;
 const SETTLED_AFTER = 10_000;
 const TYPING_EVERY = 2_000;
+const FALLBACK_AFTER = 2;
+const SOCKET_EVERY = 60_000; // while the rooms are followed by HTTP
 const REFUSED = 4403;
 const FINAL = { 401: "logged out", 403: "refused" }; // statuses of POST /api/socket-ticket
 const OPEN = 1; // of a WebSocket's readyState
@@ -69,11 +80,22 @@ export class ChatbusClient extends EventTarget {
   #sentTicket = 0;
   #rooms = new Map();
   #timers = {};
+  #socketsTried = 0;
+  #wasReady = false;
+  #follower = null;
 
-  constructor(getTicket, { openSocket = (url) => new WebSocket(url) } = {}) {
+  constructor(getTicket, { openSocket = (url) => new WebSocket(url), getLog = null } = {}) {
     super();
     this.#getTicket = getTicket;
     this.#openSocket = openSocket;
+    if (getLog) {
+      this.#follower = new LogFollower(getLog, {
+        position: (roomId) => this.#rooms.get(roomId)?.position ?? null,
+        onAnswer: (roomId, answer, isFirst) => this.#onLog(roomId, answer, isFirst),
+        onError: (roomId, error) => this.#onLogError(roomId, error),
+        delay: (attempt, retryAfter) => this.#delay(attempt, retryAfter),
+      });
+    }
   }
 
   start() {
@@ -87,6 +109,7 @@ export class ChatbusClient extends EventTarget {
     globalThis.removeEventListener?.("online", this.#onOnline);
     globalThis.removeEventListener?.("offline", this.#onOffline);
     this.#drop();
+    this.#follower?.stop();
     this.#setState("stopped", reason);
   }
 
@@ -94,10 +117,13 @@ export class ChatbusClient extends EventTarget {
     if (this.#rooms.has(roomId)) return;
     this.#rooms.set(roomId, new Room());
     if (this.#isReady) this.#askFor(roomId);
+    else this.#follower?.follow(roomId);
   }
 
   unsubscribe(roomId) {
-    if (this.#rooms.delete(roomId)) this.#send({ type: "unsubscribe", room_id: roomId });
+    if (!this.#rooms.delete(roomId)) return;
+    this.#follower?.unfollow(roomId);
+    this.#send({ type: "unsubscribe", room_id: roomId });
   }
 
   // Call it at every key press; the client sends it at most every other second.
@@ -115,7 +141,7 @@ export class ChatbusClient extends EventTarget {
   async #connect() {
     this.#drop();
     const attempt = (this.#attempt = {});
-    this.#setState("connecting");
+    this.#setSocketState("connecting");
     const ticket = await this.#fetchTicket(attempt, (error) => this.#lost(error));
     if (!ticket) return;
     try {
@@ -126,10 +152,13 @@ export class ChatbusClient extends EventTarget {
   }
 
   #open(attempt, ticket) {
+    this.#socketsTried++;
     const socket = this.#openSocket(ticket.url);
     this.#socket = socket;
     socket.onopen = () => this.#attempt === attempt && this.#authenticate(ticket);
     socket.onmessage = ({ data }) => this.#attempt === attempt && this.#receive(JSON.parse(data));
+    // A connection that failed has no code. (Node 20 says nothing else of one that was never made.)
+    socket.onerror = () => this.#attempt === attempt && this.#lost();
     socket.onclose = ({ code }) => this.#attempt === attempt && this.#lost({ code });
   }
 
@@ -189,8 +218,17 @@ export class ChatbusClient extends EventTarget {
       this.stop("refused");
       return;
     }
-    this.#after("connect", this.#delay(this.#attempts++, retryAfter), () => this.#connect());
-    this.#setState("offline", message);
+    if (!this.#wasReady && this.#socketsTried >= FALLBACK_AFTER) this.#follower?.start(this.#rooms.keys());
+    const delay = this.#follower?.isActive
+      ? SOCKET_EVERY * (0.5 + Math.random())
+      : this.#delay(this.#attempts++, retryAfter);
+    this.#after("connect", delay, () => this.#connect());
+    this.#setSocketState("offline", message);
+  }
+
+  // What happens to sockets is not shown while the rooms are followed by HTTP.
+  #setSocketState(state, reason) {
+    if (!this.#follower?.isActive) this.#setState(state, reason);
   }
 
   // Drops the connection without waiting for the closing handshake.
@@ -260,6 +298,8 @@ export class ChatbusClient extends EventTarget {
     const isFirst = !this.#isReady;
     this.#isReady = true;
     if (isFirst) {
+      this.#wasReady = true;
+      this.#follower?.stop();
       this.#after("ping", PING_EVERY, () => this.#ping());
       // A connection that ends soon after "ready" must not reset the backoff.
       this.#after("settled", SETTLED_AFTER, () => (this.#attempts = 0));
@@ -335,6 +375,35 @@ export class ChatbusClient extends EventTarget {
     room.subscribing = true;
     room.needsTicket = true;
     room.ticketsBefore = ticketsBefore;
+  }
+
+  // Without a socket --------------------------------------------------------------------------
+
+  #onLog(roomId, answer, isFirst) {
+    const room = this.#rooms.get(roomId);
+    if (isFirst || !answer.recovered) {
+      this.#onSubscribed({ ...answer, room_id: roomId }, room);
+    } else {
+      room.position = { epoch: answer.epoch, offset: answer.offset };
+      for (const event of answer.events) this.#deliver(roomId, room, event);
+    }
+    this.#setState("online", "http");
+  }
+
+  // Whether to ask again.
+  #onLogError(roomId, { status, message }) {
+    if (status === 401) {
+      this.stop(FINAL[status]);
+      return false;
+    }
+    if (status === 403 || status === 404) {
+      const wasIn = this.#rooms.get(roomId).position !== null;
+      this.unsubscribe(roomId);
+      this.#emit(wasIn ? "removed" : "forbidden", { roomId });
+      return false;
+    }
+    this.#setState("offline", message);
+    return true;
   }
 
   // Helpers ---------------------------------------------------------------------------------

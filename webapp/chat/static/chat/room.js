@@ -1,6 +1,6 @@
 // The page of one room: connects history, socket, composer and members.
 
-import { call } from "./api.js";
+import { call, readLog } from "./api.js";
 import { ChatbusClient } from "./chatbus-client.js";
 import { Composer } from "./composer.js";
 import { History } from "./history.js";
@@ -87,7 +87,7 @@ function close(text) {
   byId("leave")?.remove();
 }
 
-const client = new ChatbusClient(() => call("POST", "socket-ticket"));
+const client = new ChatbusClient(() => call("POST", "socket-ticket"), { getLog: readLog });
 client.addEventListener("state", ({ detail }) => showState(detail));
 client.addEventListener("event", ({ detail }) => show(detail.event));
 client.addEventListener("presence", ({ detail }) => members.showPresent(detail));
