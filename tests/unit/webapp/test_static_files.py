@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import fcntl
 import gzip
 import os
 import re
@@ -83,14 +84,35 @@ def test_there_is_nothing_else(client: Client, name: str) -> None:
     assert client.get(f"/static/chat/{name}").status_code == 404
 
 
-def test_the_folder_goes_with_the_process_and_not_with_a_fork_of_it() -> None:
+def use_static_files(folder: Path) -> tuple[Path, str]:
+    """The folder that a process fills, in ``folder``, and whether it outlives the end of a fork."""
     run = subprocess.run(
         [sys.executable, "-c", LIVES],
-        env={**os.environ, **SETTINGS},
+        env={**os.environ, **SETTINGS, "TMPDIR": str(folder)},
         capture_output=True,
         text=True,
         check=True,
     )
-    folder, is_there = run.stdout.split()
+    filled, is_there = run.stdout.split()
+    return Path(filled), is_there
+
+
+def test_the_folder_goes_with_the_process_and_not_with_a_fork_of_it(tmp_path: Path) -> None:
+    filled, is_there = use_static_files(tmp_path)
     assert is_there == "True"
-    assert not Path(folder).exists()
+    assert filled.parent == tmp_path
+    assert not filled.exists()
+
+
+def test_what_killed_processes_left_is_removed(tmp_path: Path) -> None:
+    left, held, young = (tmp_path / f"chatbus-static-{name}" for name in ("left", "held", "young"))
+    for folder in (left, held, young):
+        folder.mkdir()
+        (folder / "file").touch()
+    for folder in (left, held):
+        os.utime(folder, (0, 0))
+    lock = os.open(held, os.O_RDONLY)
+    fcntl.flock(lock, fcntl.LOCK_SH)
+    use_static_files(tmp_path)
+    os.close(lock)
+    assert set(tmp_path.iterdir()) == {held, young}
