@@ -27,6 +27,7 @@ PATCH  rooms/{room}                                 401 403 403 403 403 200 200
 DELETE rooms/{room}                                 401 403 403 403 403 403 204
 GET    rooms/{room}/messages                        401 403 403 200 403 200 200
 POST   rooms/{room}/messages                        401 403 403 202 403 202 202
+GET    rooms/{room}/log                             401 403 403 200 403 200 200
 GET    rooms/{room}/members                         401 403 403 200 403 200 200
 PATCH  rooms/{room}/members/{victim}                401 403 403 403 403 403 200
 DELETE rooms/{room}/members/{victim}                401 403 403 403 403 204 204
@@ -68,9 +69,10 @@ class Scene:
 
 
 @pytest.fixture
-def scene(browser, room, mongo_server_of_web):
+def scene(browser, room, broker, settings, mongo_server_of_web):
     from tests.unit.webapp.conftest import Browser
 
+    settings.REDIS_URL = broker.other_database
     owner, _ = room
     names = ("outsider", "invited", "member", "removed", "admin", "victim")
     people = {"owner": owner, "stranger": Browser()} | {name: browser(name) for name in names}
