@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import os
-import shutil
 import socket
-import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +16,7 @@ from bus.http.clients import TrustedProxies
 from bus.http.limits import HttpLimits
 from bus.rpc.wsgi import Application
 from bus.runtime.settings import Environment
+from webapp.project.own_folder import own_folder
 
 GRACEFUL_SECONDS = 20
 
@@ -105,31 +103,16 @@ class Server(BaseApplication):
 def main(environment: Environment) -> None:
     """Serves until SIGTERM. Gunicorn sends READY to NOTIFY_SOCKET once it listens."""
     settings = ServerSettings.from_environment(environment)
-    with _shared_metrics():
-        from bus.runtime import ops_server
+    # The workers share their metrics in it; modules with metrics look for it when they are imported
+    # (https://prometheus.github.io/client_python/multiprocess/).
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = own_folder("chatbus-metrics-")
+    from bus.runtime import ops_server
 
-        # Imported late: it reads the settings and may raise SettingError.
-        from webapp.project.wsgi import application
+    # Imported late: it reads the settings and may raise SettingError.
+    from webapp.project.wsgi import application
 
-        hooks = _ops_hooks(ops_server.listen(environment))
-        Server(application, settings, hooks).run()
-
-
-@contextmanager
-def _shared_metrics() -> Iterator[None]:
-    """Makes the folder in which the workers share their metrics, before metrics are imported.
-
-    See https://prometheus.github.io/client_python/multiprocess/.
-    """
-    folder = tempfile.mkdtemp(prefix="chatbus-metrics-")
-    os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
-    owner = os.getpid()
-    try:
-        yield
-    finally:
-        # A worker is a fork and leaves this context too.
-        if os.getpid() == owner:
-            shutil.rmtree(folder)
+    hooks = _ops_hooks(ops_server.listen(environment))
+    Server(application, settings, hooks).run()
 
 
 def _ops_hooks(listener: socket.socket) -> dict[str, Callable[..., None]]:

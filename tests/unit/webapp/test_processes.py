@@ -32,7 +32,9 @@ def test_the_web_serves_once_it_says_ready_and_ends_on_sigterm(start):
 def test_the_workers_counts_are_gone_with_the_web(start, tmp_path):
     """They share files; each worker that ends, ends this module's main as well."""
     folder = tmp_path / "temporary"
-    folder.mkdir()
+    left_by_a_killed_one = folder / "chatbus-metrics-left"
+    left_by_a_killed_one.mkdir(parents=True)
+    os.utime(left_by_a_killed_one, (0, 0))
     port, ops_port = free_port(), free_port()
     web = start(
         "webapp.project.server",
