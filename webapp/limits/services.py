@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 import uuid
 from collections.abc import Iterator, Mapping
-from ipaddress import IPv6Address, ip_address
 
 from allauth.core import context
 from django.conf import settings
 
+from bus.http.clients import network_of
 from webapp.accounts.models import User
 from webapp.limits.buckets import Taking, open_buckets
 from webapp.limits.rates import Rate
@@ -53,11 +53,6 @@ def _bucket(name: str, rate: Rate, owner: str) -> str:
 
 
 def _network() -> str:
-    """The request's IP address; of an IPv6 one the first 64 bits, which one client has to choose
-    from."""
+    """What the client of the request has, and the other clients have not; empty without one."""
     request = context.request
-    text = client_address(request) if request else ""
-    address = ip_address(text) if text else None
-    if isinstance(address, IPv6Address):
-        return str(address.ipv4_mapped or IPv6Address(int(address) >> 64 << 64))
-    return text
+    return network_of(client_address(request)) if request else ""
