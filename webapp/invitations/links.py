@@ -8,8 +8,8 @@ import uuid
 from datetime import timedelta
 
 from django.db.models import QuerySet
-from django.utils import timezone
 
+from bus.runtime import clock
 from webapp.accounts.models import User
 from webapp.audit.models import Action
 from webapp.audit.services import record
@@ -40,7 +40,7 @@ def make_link(
     room = lock_room(room_id)
     managing_membership(actor, room_id)
     check_not_archived(room)
-    now = timezone.now()
+    now = clock.now()
     room.invitation_links.exclude(id__in=_open().values("id")).delete()
     if room.invitation_links.count() >= MOST_OPEN:
         raise Conflict(
@@ -102,7 +102,7 @@ def accept_link(token: str, user: User) -> Membership:
 
 
 def _open() -> QuerySet[InvitationLink]:
-    return InvitationLink.objects.filter(uses_left__gt=0, expires_at__gt=timezone.now())
+    return InvitationLink.objects.filter(uses_left__gt=0, expires_at__gt=clock.now())
 
 
 def _hash(token: str) -> str:

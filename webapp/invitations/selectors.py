@@ -5,8 +5,8 @@ from __future__ import annotations
 import uuid
 
 from django.db.models import QuerySet
-from django.utils import timezone
 
+from bus.runtime import clock
 from webapp.accounts.models import User
 from webapp.accounts.selectors import has_confirmed_address
 from webapp.invitations.models import Invitation
@@ -17,7 +17,7 @@ MOST_LISTED = 1_000
 
 
 def open_invitations() -> QuerySet[Invitation]:
-    return Invitation.objects.filter(ended_at=None, expires_at__gt=timezone.now())
+    return Invitation.objects.filter(ended_at=None, expires_at__gt=clock.now())
 
 
 def invitations_to(user: User) -> list[Invitation]:

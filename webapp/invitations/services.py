@@ -10,7 +10,6 @@ import uuid
 from datetime import timedelta
 
 from django.conf import settings
-from django.utils import timezone
 
 from bus.events import InvitedData, UserInvited
 from bus.runtime import clock
@@ -102,13 +101,13 @@ def _locked(invitation_id: uuid.UUID, user: User) -> Invitation:
 
 
 def _end(invitation: Invitation) -> None:
-    invitation.ended_at = timezone.now()
+    invitation.ended_at = clock.now()
     invitation.save(update_fields=["ended_at"])
 
 
 def _check_bounds(actor: User, address: str) -> None:
     """What was revoked or declined counts too, because its mail was sent."""
-    today = Invitation.objects.filter(created_at__gt=timezone.now() - DAY)
+    today = Invitation.objects.filter(created_at__gt=clock.now() - DAY)
     most = settings.INVITATIONS_PER_DAY
     if today.filter(inviter=actor).count() >= most:
         raise TooMany(f"You have invited {most} times in 24 hours, the most that is accepted.")

@@ -7,8 +7,6 @@ import uuid
 from datetime import datetime
 from typing import cast
 
-from django.utils import timezone
-
 from bus import events
 from bus.events import (
     JoinedData,
@@ -241,7 +239,7 @@ def _check_an_owner_stays(member: Membership) -> None:
 def _end_invitations_by(member: Membership) -> None:
     """What was offered by who may no longer invite cannot be accepted."""
     invitations = member.room.invitations.filter(inviter=member.user, ended_at=None)
-    invitations.update(ended_at=timezone.now())
+    invitations.update(ended_at=clock.now())
     member.room.invitation_links.filter(inviter=member.user).delete()
 
 

@@ -6,8 +6,6 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from django.utils import timezone
-
 from bus import events
 from bus.events import (
     DescriptionData,
@@ -107,7 +105,7 @@ def delete_room(room_id: uuid.UUID, *, actor: User) -> None:
     outbox.add_all(_departures(room, actor))
     outbox.publish_after_commit(room.id, channel_of(actor.id))
     # They count towards their inviters' bounds.
-    room.invitations.filter(ended_at=None).update(ended_at=timezone.now())
+    room.invitations.filter(ended_at=None).update(ended_at=clock.now())
     room.invitations.update(room=None)
     Room.objects.filter(id=room_id).delete()
     record(Action.ROOM_DELETED, actor=actor, room_id=room_id)
@@ -153,7 +151,7 @@ def _archive(room: Room, value: object, actor: User) -> None:
         raise InvalidInput("“archived” must be true or false.")
     owning_membership(actor, room.id)
     if value != bool(room.archived_at):
-        room.archived_at = timezone.now() if value else None
+        room.archived_at = clock.now() if value else None
         room.save(update_fields=["archived_at"])
         announce(room, RoomArchived if value else RoomUnarchived, EmptyData(), actor=actor)
 
