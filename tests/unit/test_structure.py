@@ -80,7 +80,9 @@ def _is_named(node: ast.AST) -> bool:
 
 
 def test_no_folder_is_crowded() -> None:
-    assert crowded_folders(ROOT, PACKAGES) == []
+    found = crowded_folders(ROOT, (*PACKAGES, "webapp"))
+    # Django's own folder, whose modules its settings and gunicorn name.
+    assert [each for each in found if not each.startswith("webapp/project:")] == []
 
 
 def test_no_import_circle() -> None:

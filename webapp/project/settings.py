@@ -77,15 +77,15 @@ TEMPLATES = [
 AUTH_USER_MODEL = "accounts.User"
 # The first keeps new passwords. One of the others is kept anew when its owner logs in.
 PASSWORD_HASHERS = [
-    "webapp.accounts.hashers.Argon2id",
+    "webapp.accounts.plugins.hashers.Argon2id",
     "django.contrib.auth.hashers.PBKDF2PasswordHasher",
 ]
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator"},
-    {"NAME": "webapp.accounts.validators.GuessesValidator"},
+    {"NAME": "webapp.accounts.plugins.validators.GuessesValidator"},
 ]
 AUTHENTICATION_BACKENDS = [
-    "webapp.accounts.backends.ByAddress",
+    "webapp.accounts.plugins.backends.ByAddress",
     # For sessions that began with it.
     "django.contrib.auth.backends.ModelBackend",
 ]
@@ -95,7 +95,7 @@ LOGIN_URL = "account_login"
 LOGIN_REDIRECT_URL = "rooms:list"
 LOGOUT_REDIRECT_URL = "account_login"
 
-ACCOUNT_ADAPTER = "webapp.accounts.adapter.AccountAdapter"
+ACCOUNT_ADAPTER = "webapp.accounts.plugins.adapter.AccountAdapter"
 ACCOUNT_USER_MODEL_USERNAME_FIELD = None
 ACCOUNT_LOGIN_METHODS = {"email"}
 ACCOUNT_SIGNUP_FIELDS = ["email*", "password1*", "password2*"]
@@ -114,8 +114,8 @@ ACCOUNT_EMAIL_NOTIFICATIONS = True
 ACCOUNT_EMAIL_SUBJECT_PREFIX = ""
 ACCOUNT_REAUTHENTICATION_REQUIRED = True
 ACCOUNT_SESSION_REMEMBER = True
-SOCIALACCOUNT_ADAPTER = "webapp.accounts.social.SocialAdapter"
-SOCIALACCOUNT_FORMS = {"signup": "webapp.accounts.social.SocialRegisterForm"}
+SOCIALACCOUNT_ADAPTER = "webapp.accounts.plugins.social.SocialAdapter"
+SOCIALACCOUNT_FORMS = {"signup": "webapp.accounts.plugins.social.SocialRegisterForm"}
 # By a link: after a form, Chromium applies form-action to where the provider is, too.
 SOCIALACCOUNT_LOGIN_ON_GET = True
 MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
